@@ -1,0 +1,44 @@
+//! What a run shows while it goes: numbered frames that every reader sees alike (decisions 31).
+
+use super::id::{MessageId, PingId, RunId, StepId};
+use super::model::{Delta, Usage};
+use super::piece::Piece;
+use super::run::{RunError, StopReason};
+use jiff::Timestamp;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Frame {
+    /// The first frame of a stream: the run's id.
+    Ping { id: PingId, run_id: RunId, date: Timestamp },
+    /// A committed message, or one piece of it.
+    Piece(Piece),
+    Delta(DeltaFrame),
+    Stop(StopReason),
+    Usage { usage: Usage, steps: u64, context_tokens: Option<u64> },
+    Error { run_id: RunId, error: RunError },
+    Done,
+}
+
+/// A piece of a message that is still being written. All deltas of one piece share `message_id` and `index`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeltaFrame {
+    pub message_id: MessageId,
+    pub run_id: RunId,
+    pub step_id: StepId,
+    pub date: Timestamp,
+    /// Grows each time the kind of piece changes; gives the `otid`.
+    pub index: u8,
+    pub delta: Delta,
+}
+
+impl DeltaFrame {
+    /// The message type this is a part of, as filters name it.
+    pub fn message_type(&self) -> &'static str {
+        match self.delta {
+            Delta::Text(_) => "assistant_message",
+            Delta::Reasoning(_) => "reasoning_message",
+            Delta::OmittedReasoning | Delta::RedactedReasoning(_) => "hidden_reasoning_message",
+            Delta::CallName { .. } | Delta::CallArguments { .. } => "tool_call_message",
+        }
+    }
+}

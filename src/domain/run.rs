@@ -1,0 +1,477 @@
+//! The life of a run as a value: what was asked, where it stands, how it ended.
+
+use super::id::{AgentId, ConversationId, RunId, StepId, ToolId};
+use super::message::Part;
+use super::model::{LlmConfig, ModelErrorClass, Usage};
+use jiff::Timestamp;
+use serde_json::Value;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunStatus {
+    /// Accepted, waiting for its lane.
+    Created,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl RunStatus {
+    pub const ALL: [Self; 5] = [Self::Created, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    EndTurn,
+    ToolRule,
+    MaxSteps,
+    RequiresApproval,
+    MaxTokensExceeded,
+    InvalidToolCall,
+    NoToolCall,
+    InvalidLlmResponse,
+    LlmApiError,
+    ContextWindowOverflowInSystemPrompt,
+    Error,
+    Cancelled,
+    InsufficientCredits,
+}
+
+impl StopReason {
+    pub const ALL: [Self; 13] = [
+        Self::EndTurn,
+        Self::ToolRule,
+        Self::MaxSteps,
+        Self::RequiresApproval,
+        Self::MaxTokensExceeded,
+        Self::InvalidToolCall,
+        Self::NoToolCall,
+        Self::InvalidLlmResponse,
+        Self::LlmApiError,
+        Self::ContextWindowOverflowInSystemPrompt,
+        Self::Error,
+        Self::Cancelled,
+        Self::InsufficientCredits,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EndTurn => "end_turn",
+            Self::ToolRule => "tool_rule",
+            Self::MaxSteps => "max_steps",
+            Self::RequiresApproval => "requires_approval",
+            Self::MaxTokensExceeded => "max_tokens_exceeded",
+            Self::InvalidToolCall => "invalid_tool_call",
+            Self::NoToolCall => "no_tool_call",
+            Self::InvalidLlmResponse => "invalid_llm_response",
+            Self::LlmApiError => "llm_api_error",
+            Self::ContextWindowOverflowInSystemPrompt => "context_window_overflow_in_system_prompt",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+            Self::InsufficientCredits => "insufficient_credits",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
+    /// The status always derives from the stop reason (agent-loop §4).
+    pub fn status(self) -> RunStatus {
+        match self {
+            Self::EndTurn | Self::ToolRule | Self::MaxSteps | Self::RequiresApproval => RunStatus::Completed,
+            Self::Cancelled => RunStatus::Cancelled,
+            Self::MaxTokensExceeded
+            | Self::InvalidToolCall
+            | Self::NoToolCall
+            | Self::InvalidLlmResponse
+            | Self::LlmApiError
+            | Self::ContextWindowOverflowInSystemPrompt
+            | Self::Error
+            | Self::InsufficientCredits => RunStatus::Failed,
+        }
+    }
+}
+
+/// One run, as it is listed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    pub id: RunId,
+    pub agent_id: AgentId,
+    pub conversation_id: Option<ConversationId>,
+    pub status: RunStatus,
+    pub stop_reason: Option<StopReason>,
+    pub background: bool,
+    /// Free-form; holds `run_type`, and `error` after a failure.
+    pub metadata: Value,
+    pub view: View,
+    pub created_at: Timestamp,
+    pub completed_at: Option<Timestamp>,
+    pub callback: Option<Callback>,
+    /// Nanoseconds from acceptance to the first output.
+    pub ttft_ns: Option<u64>,
+    pub total_duration_ns: Option<u64>,
+    pub error: Option<RunError>,
+    pub usage: Usage,
+    pub steps: u64,
+    /// Tokens of the last model call: an estimate of what is in context now.
+    pub context_tokens: Option<u64>,
+    pub tools_used: Vec<ToolId>,
+    /// The ordered `otid`s and the body of the request, to know a repeated send (decisions 34).
+    pub otids: Vec<String>,
+    pub body_hash: [u8; 32],
+    /// The answer reached a client in full: a repeat of the request is a new one.
+    pub delivered: bool,
+}
+
+/// How messages are shown to whoever asked for the run (`request_config` on the wire).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    pub use_assistant_message: bool,
+    pub assistant_message_tool_name: String,
+    pub assistant_message_tool_kwarg: String,
+    /// Names of message types to keep; `None` keeps all.
+    pub include_return_message_types: Option<Vec<String>>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            use_assistant_message: true,
+            assistant_message_tool_name: "send_message".to_owned(),
+            assistant_message_tool_kwarg: "message".to_owned(),
+            include_return_message_types: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Callback {
+    pub url: String,
+    pub sent_at: Option<Timestamp>,
+    pub status_code: Option<u16>,
+    pub error: Option<String>,
+}
+
+/// Where a run's messages go. A lane runs one run at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LaneId {
+    /// The agent's own thread.
+    Default,
+    Conversation(ConversationId),
+}
+
+impl LaneId {
+    pub fn conversation(self) -> Option<ConversationId> {
+        match self {
+            Self::Default => None,
+            Self::Conversation(id) => Some(id),
+        }
+    }
+}
+
+/// One accepted input message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    pub role: InputRole,
+    pub content: Vec<Part>,
+    pub name: Option<String>,
+    pub otid: Option<String>,
+    pub sender_id: Option<String>,
+    pub group_id: Option<String>,
+    pub batch_item_id: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputRole {
+    User,
+    System,
+    Assistant,
+}
+
+/// A request to run an agent, settled down to domain words by the facade, which also made the id.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunRequest {
+    pub id: RunId,
+    pub lane: LaneId,
+    pub inputs: Vec<Input>,
+    pub options: RunOptions,
+    pub background: bool,
+    /// `send_message`, `send_message_streaming`, `send_message_async` … (`metadata.run_type`).
+    pub run_type: String,
+    pub callback_url: Option<String>,
+    pub body_hash: [u8; 32],
+    /// Hash of caller, method, path and `Idempotency-Key`.
+    pub idempotency_key: Option<[u8; 32]>,
+    /// The client marked this as a repeat (`x-stainless-retry-count` above zero).
+    pub retry: bool,
+}
+
+/// What a run is to do beyond its inputs; kept with them until it ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunOptions {
+    /// Model calls at most.
+    pub max_steps: u64,
+    pub view: View,
+    pub stream: StreamMode,
+    pub include_compaction_messages: bool,
+    /// The configuration for this run only.
+    pub override_model: Option<LlmConfig>,
+    /// Replaces the system text for this run only.
+    pub override_system: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamMode {
+    /// Nobody reads frames.
+    None,
+    /// Whole messages, a step at a time.
+    Steps,
+    /// Deltas as they come.
+    Tokens,
+}
+
+/// How a run ended. Written once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct End {
+    pub stop_reason: StopReason,
+    pub error: Option<RunError>,
+}
+
+impl End {
+    pub fn of(stop_reason: StopReason) -> Self {
+        Self { stop_reason, error: None }
+    }
+
+    pub fn failed(stop_reason: StopReason, error: RunError) -> Self {
+        Self { stop_reason, error: Some(error) }
+    }
+
+    pub fn server_restart() -> Self {
+        let detail = "the server was restarted before the run had ended".to_owned();
+        Self::failed(StopReason::Error, RunError { class: ErrorClass::ServerRestart, detail })
+    }
+
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::failed(StopReason::Error, RunError { class: ErrorClass::Internal, detail: detail.into() })
+    }
+}
+
+/// Why a run failed, for the answer, the stream and `metadata.error`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunError {
+    pub class: ErrorClass,
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    Model(ModelErrorClass),
+    ServerRestart,
+    Internal,
+}
+
+impl RunError {
+    /// `error_type` in streams and step records (runs-and-streaming §5).
+    pub fn error_type(&self) -> &'static str {
+        match self.class {
+            ErrorClass::Model(class) => match class {
+                ModelErrorClass::Timeout => "llm_timeout",
+                ModelErrorClass::RateLimit => "llm_rate_limit",
+                ModelErrorClass::Authentication => "llm_authentication",
+                ModelErrorClass::EmptyAnswer => "llm_empty_response",
+                ModelErrorClass::ContextOverflow => "internal_error",
+                ModelErrorClass::Credits
+                | ModelErrorClass::Permission
+                | ModelErrorClass::NotFound
+                | ModelErrorClass::BadRequest
+                | ModelErrorClass::Overloaded
+                | ModelErrorClass::Connection
+                | ModelErrorClass::Server
+                | ModelErrorClass::Unreadable => "llm_error",
+            },
+            ErrorClass::ServerRestart => "server_restart",
+            ErrorClass::Internal => "internal_error",
+        }
+    }
+
+    /// One sentence for people, the same for every failure of the class.
+    pub fn message(&self) -> &'static str {
+        match self.class {
+            ErrorClass::Model(class) => match class {
+                ModelErrorClass::Timeout => "The model did not answer in time.",
+                ModelErrorClass::RateLimit => "The model provider is limiting the rate of requests.",
+                ModelErrorClass::Authentication => "The model provider refused the API key.",
+                ModelErrorClass::EmptyAnswer => "The model gave an empty answer.",
+                ModelErrorClass::ContextOverflow => "The conversation does not fit into the model's context window.",
+                ModelErrorClass::Credits => "The account at the model provider has no credits left.",
+                ModelErrorClass::Overloaded => "The model provider is overloaded.",
+                ModelErrorClass::Unreadable => "The model provider gave an answer that cannot be read.",
+                ModelErrorClass::Permission
+                | ModelErrorClass::NotFound
+                | ModelErrorClass::BadRequest
+                | ModelErrorClass::Connection
+                | ModelErrorClass::Server => "The request to the model failed.",
+            },
+            ErrorClass::ServerRestart => "The run was interrupted by a restart of the server.",
+            ErrorClass::Internal => "The run failed inside the server.",
+        }
+    }
+}
+
+impl From<super::model::ModelError> for End {
+    fn from(error: super::model::ModelError) -> Self {
+        let stop_reason = match error.class {
+            ModelErrorClass::EmptyAnswer | ModelErrorClass::Unreadable => StopReason::InvalidLlmResponse,
+            ModelErrorClass::ContextOverflow => StopReason::Error,
+            _ => StopReason::LlmApiError,
+        };
+        Self::failed(stop_reason, RunError { class: ErrorClass::Model(error.class), detail: error.detail })
+    }
+}
+
+/// How far an accepted run has come, kept beside its inputs until it ends (the inbox entry).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inbox {
+    pub run_id: RunId,
+    pub lane: LaneId,
+    /// Order of acceptance within the agent; a lane's queue is rebuilt in it.
+    pub accepted: u64,
+    pub inputs: Vec<Input>,
+    /// The ids of the messages that the inputs become.
+    pub input_ids: Vec<super::id::MessageId>,
+    pub options: RunOptions,
+    /// Goes on after a restart of the process: it does not need its client.
+    pub resume: bool,
+    pub progress: Progress,
+    /// Times this run was picked up again after a crash.
+    pub recoveries: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// Steps committed so far.
+    pub committed_steps: u64,
+    pub phase: Phase,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Phase {
+    /// Nothing started since the last commit (or since acceptance).
+    Idle,
+    /// A model call is under way for this step.
+    Model { step_id: StepId },
+    /// Calls with outside effects were started: the model's message and what came back so far.
+    Tools { step_id: StepId, assistant: Box<super::message::Message>, started: Vec<String>, finished: Vec<super::message::ToolReturn> },
+}
+
+/// One model call and the tool calls it produced.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    pub id: StepId,
+    pub agent_id: AgentId,
+    pub run_id: Option<RunId>,
+    /// From 1, within the run.
+    pub number: u64,
+    pub status: StepStatus,
+    pub provider_name: Option<String>,
+    pub provider_category: Option<String>,
+    pub model: Option<String>,
+    pub model_handle: Option<String>,
+    pub model_endpoint: Option<String>,
+    pub context_window_limit: Option<u64>,
+    pub usage: Usage,
+    pub stop_reason: Option<StopReason>,
+    pub error: Option<RunError>,
+    pub tags: Vec<String>,
+    pub tid: Option<String>,
+    pub trace_id: Option<String>,
+    pub request_id: Option<String>,
+    pub feedback: Option<Feedback>,
+    pub project_id: Option<String>,
+    pub created_at: Timestamp,
+    pub timing: StepTiming,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepStatus {
+    Pending,
+    Success,
+    Failed,
+    Cancelled,
+}
+
+impl StepStatus {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Success => "success",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feedback {
+    Positive,
+    Negative,
+}
+
+/// Nanoseconds; the two `_start_ns` are since the epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepTiming {
+    pub step_start_ns: Option<i64>,
+    pub llm_request_start_ns: Option<i64>,
+    pub llm_request_ns: Option<u64>,
+    pub tool_execution_ns: Option<u64>,
+    pub step_ns: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFilter {
+    pub agent_ids: Vec<AgentId>,
+    pub statuses: Vec<RunStatus>,
+    pub background: Option<bool>,
+    pub stop_reason: Option<StopReason>,
+    pub conversation_id: Option<ConversationId>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StepFilter {
+    pub agent_id: Option<AgentId>,
+    pub model: Option<String>,
+    pub trace_ids: Vec<String>,
+    pub feedback: Option<Feedback>,
+    pub has_feedback: Option<bool>,
+    pub tags: Vec<String>,
+    pub project_id: Option<String>,
+    pub start: Option<Timestamp>,
+    pub end: Option<Timestamp>,
+}
+
+/// What the run is doing right now, for the tree.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Activity {
+    pub step_id: Option<StepId>,
+    pub step: u64,
+    pub tool: Option<String>,
+}

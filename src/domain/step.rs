@@ -1,0 +1,147 @@
+//! What follows a model's answer: which calls it made, what their ends look like, whether the turn goes on.
+
+use super::clock;
+use super::message::{Message, Part, Role, ToolCall, ToolOutput, ToolReturn, ToolStatus};
+use super::model::{Answer, Finish};
+use super::run::StopReason;
+use super::tool::{ToolFailure, ToolResult};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// A call as it will be carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedCall {
+    pub id: String,
+    pub name: String,
+    /// The cleaned arguments, or why they cannot be used: then the call gets an error return and is not run.
+    pub arguments: Result<Map<String, Value>, ToolFailure>,
+}
+
+impl PlannedCall {
+    /// Reads one call of the model (agent-loop §5): the first object of `}{`, one layer of double encoding,
+    /// no `request_heartbeat` and no `thinking`.
+    pub fn read(call: &ToolCall) -> Self {
+        let id = if call.id.is_empty() { format!("call_{}", &super::id::TraceId::new().to_string()[15..23]) } else { call.id.clone() };
+        Self { id, name: call.name.clone(), arguments: read_arguments(&call.arguments) }
+    }
+
+    /// As it is stored: the cleaned object, or the model's own text when it could not be read.
+    pub fn stored(&self, original: &ToolCall) -> ToolCall {
+        let arguments = match &self.arguments {
+            Ok(arguments) => Value::Object(arguments.clone()).to_string(),
+            Err(_) => "{}".to_owned(),
+        };
+        ToolCall { id: self.id.clone(), name: original.name.clone(), arguments }
+    }
+}
+
+fn read_arguments(text: &str) -> Result<Map<String, Value>, ToolFailure> {
+    let unreadable = |problem: String| ToolFailure { name: "JSONDecodeError", message: format!("the arguments are not a JSON object: {problem}") };
+    if text.trim().is_empty() {
+        return Ok(Map::new());
+    }
+    let text = text.find("}{").map_or(text, |at| &text[..=at]);
+    let mut value: Value = serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))?;
+    if let Value::String(inner) = &value {
+        value = serde_json::from_str(inner).map_err(|error| unreadable(error.to_string()))?;
+    }
+    let Value::Object(mut arguments) = value else { return Err(unreadable("it is another kind of value".to_owned())) };
+    arguments.shift_remove("request_heartbeat");
+    arguments.shift_remove("thinking");
+    Ok(arguments)
+}
+
+/// What the worker does after an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Run these calls, commit, and call the model again unless the step bound is reached.
+    Call(Vec<PlannedCall>),
+    /// Commit and end the turn.
+    Stop(StopReason),
+}
+
+/// The decision for the native loop (agent-loop §8). Calls beyond the first are dropped when parallel calls are off.
+/// Ids that repeat within the answer are made unique, so that each stored call has exactly one return.
+pub fn next(answer: &mut Answer, parallel_calls: bool) -> Next {
+    if !parallel_calls {
+        answer.calls.truncate(1);
+    }
+    if answer.calls.is_empty() {
+        let cut = answer.finish == Finish::Length;
+        return Next::Stop(if cut { StopReason::MaxTokensExceeded } else { StopReason::EndTurn });
+    }
+    let mut planned: Vec<PlannedCall> = Vec::with_capacity(answer.calls.len());
+    let mut seen = std::collections::HashSet::new();
+    for call in &mut answer.calls {
+        let mut plan = PlannedCall::read(call);
+        while !seen.insert(plan.id.clone()) {
+            plan.id.push_str("_2");
+        }
+        *call = plan.stored(call);
+        planned.push(plan);
+    }
+    Next::Call(planned)
+}
+
+/// The assistant message of a step, or `None` when the model said nothing that is kept.
+pub fn assistant_message(mut message: Message, answer: &Answer) -> Option<Message> {
+    let empty = |part: &Part| matches!(part, Part::Text { text, signature: None } if text.is_empty());
+    message.role = Role::Assistant;
+    message.content = answer.parts.iter().filter(|part| !empty(part)).cloned().collect();
+    message.tool_calls = answer.calls.clone();
+    let kept = !message.content.is_empty() || !message.tool_calls.is_empty();
+    kept.then_some(message)
+}
+
+/// How one call ended, packed for the model (agent-loop §7): cut once to `limit` characters, then wrapped.
+pub fn pack(call_id: &str, result: &ToolResult, limit: Option<u64>, time: Timestamp, timezone: &str) -> ToolReturn {
+    let (status, message) = match &result.outcome {
+        Ok(Value::Null) => (ToolStatus::Success, Value::from("None")),
+        Ok(Value::Bool(true)) => (ToolStatus::Success, Value::from("True")),
+        Ok(Value::Bool(false)) => (ToolStatus::Success, Value::from("False")),
+        Ok(Value::Number(number)) => (ToolStatus::Success, Value::from(number.to_string())),
+        Ok(value) => (ToolStatus::Success, value.clone()),
+        Err(failure) => (ToolStatus::Error, Value::from(failure.message.clone())),
+    };
+    let word = if status == ToolStatus::Success { "OK" } else { "Failed" };
+    let envelope = json!({"status": word, "message": cut(message, limit), "time": clock::spoken(time, timezone)});
+    ToolReturn {
+        tool_call_id: call_id.to_owned(),
+        status,
+        output: ToolOutput::Packed(envelope.to_string()),
+        stdout: result.stdout.clone(),
+        stderr: result.stderr.clone(),
+    }
+}
+
+fn cut(message: Value, limit: Option<u64>) -> Value {
+    let Some(limit) = limit else { return message };
+    let text = match &message {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let length = text.chars().count() as u64;
+    if length <= limit {
+        return message;
+    }
+    let kept: String = text.chars().take(usize::try_from(limit).unwrap_or(usize::MAX)).collect();
+    Value::from(format!("{kept}... [NOTE: function output was truncated since it exceeded the character limit: {length} > {limit}]"))
+}
+
+/// The tool message of a step: every call's return, in call order.
+pub fn tool_message(mut message: Message, first_tool: &str, returns: Vec<ToolReturn>) -> Message {
+    message.role = Role::Tool;
+    message.name = Some(first_tool.to_owned());
+    message.tool_returns = returns;
+    message
+}
+
+/// The failure of a call that a cancel reached before it had ended.
+pub fn cancelled_call() -> ToolFailure {
+    ToolFailure { name: "Cancelled", message: "the call was cancelled before it had ended".to_owned() }
+}
+
+/// The failure of a call that was under way when the server stopped.
+pub fn interrupted_call() -> ToolFailure {
+    ToolFailure { name: "Interrupted", message: "the server stopped while the call was running; its outcome is unknown".to_owned() }
+}
