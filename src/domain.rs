@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod block;
 pub mod clock;
+pub mod creation;
 pub mod error;
 pub mod frame;
 pub mod history;
@@ -17,4 +18,5 @@ pub mod prompt;
 pub mod recovery;
 pub mod run;
 pub mod step;
+pub mod stock;
 pub mod tool;

@@ -1,3 +1,5 @@
 //! Greenroom: an actor-based runtime for long-lived AI agents.
 
+#![recursion_limit = "256"]
+
 pub mod domain;

@@ -103,7 +103,9 @@ pub struct Secret {
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Secret").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Secret")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,7 +133,12 @@ pub enum CompactionMode {
 }
 
 impl CompactionMode {
-    pub const ALL: [Self; 4] = [Self::All, Self::SlidingWindow, Self::SelfCompactAll, Self::SelfCompactSlidingWindow];
+    pub const ALL: [Self; 4] = [
+        Self::All,
+        Self::SlidingWindow,
+        Self::SelfCompactAll,
+        Self::SelfCompactSlidingWindow,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -204,7 +211,11 @@ impl AgentChange {
     /// Changes the settings of `agent`; blocks, message ids and the last-run fields are its owner's to apply.
     pub fn apply(&self, agent: &mut Agent, by: UserId, now: Timestamp) {
         let change = self.clone();
-        let before = (agent.system.clone(), agent.tool_rules.clone(), agent.timezone.clone());
+        let before = (
+            agent.system.clone(),
+            agent.tool_rules.clone(),
+            agent.timezone.clone(),
+        );
         let llm = &mut agent.llm_config;
         set(llm, change.llm_config);
         set(&mut llm.context_window, change.context_window);
@@ -224,7 +235,10 @@ impl AgentChange {
         set(&mut agent.tools, change.tools);
         set(&mut agent.identities, change.identities);
         set(&mut agent.timezone, change.timezone);
-        set(&mut agent.message_buffer_autoclear, change.message_buffer_autoclear);
+        set(
+            &mut agent.message_buffer_autoclear,
+            change.message_buffer_autoclear,
+        );
         set_some(&mut agent.description, change.description);
         set_some(&mut agent.metadata, change.metadata);
         set_some(&mut agent.embedding_config, change.embedding_config);
@@ -232,14 +246,23 @@ impl AgentChange {
         set_some(&mut agent.hidden, change.hidden);
         set_some(&mut agent.enable_sleeptime, change.enable_sleeptime);
         set_some(&mut agent.max_files_open, change.max_files_open);
-        set_some(&mut agent.per_file_view_window_char_limit, change.per_file_view_window_char_limit);
+        set_some(
+            &mut agent.per_file_view_window_char_limit,
+            change.per_file_view_window_char_limit,
+        );
         set_some(&mut agent.project_id, change.project_id);
         set_some(&mut agent.template_id, change.template_id);
         set_some(&mut agent.base_template_id, change.base_template_id);
         if let Some(secrets) = change.secrets {
             agent.secrets = replaced(&agent.secrets, secrets, now);
         }
-        if before != (agent.system.clone(), agent.tool_rules.clone(), agent.timezone.clone()) {
+        if before
+            != (
+                agent.system.clone(),
+                agent.tool_rules.clone(),
+                agent.timezone.clone(),
+            )
+        {
             agent.prompt_revision += 1;
         }
         agent.updated_by = by;
@@ -257,17 +280,34 @@ impl CompactionChange {
         set_some(&mut settings.model, self.model);
         set_some(&mut settings.model_settings, self.model_settings);
         set_some(&mut settings.prompt, self.prompt);
-        set(&mut settings.prompt_acknowledgement, self.prompt_acknowledgement);
+        set(
+            &mut settings.prompt_acknowledgement,
+            self.prompt_acknowledgement,
+        );
         set(&mut settings.clip_chars, self.clip_chars);
-        set(&mut settings.sliding_window_percentage, self.sliding_window_percentage);
+        set(
+            &mut settings.sliding_window_percentage,
+            self.sliding_window_percentage,
+        );
     }
 }
 
 /// The new set of secrets; one whose key and value are unchanged keeps its id and age.
 fn replaced(old: &[Secret], new: Vec<(String, String)>, now: Timestamp) -> Vec<Secret> {
-    let kept = |key: &str, value: &str| old.iter().find(|secret| secret.key == key && secret.value == value).cloned();
+    let kept = |key: &str, value: &str| {
+        old.iter()
+            .find(|secret| secret.key == key && secret.value == value)
+            .cloned()
+    };
     new.into_iter()
-        .map(|(key, value)| kept(&key, &value).unwrap_or(Secret { id: SecretId::new(), key, value, created_at: now }))
+        .map(|(key, value)| {
+            kept(&key, &value).unwrap_or(Secret {
+                id: SecretId::new(),
+                key,
+                value,
+                created_at: now,
+            })
+        })
         .collect()
 }
 
@@ -295,8 +335,15 @@ pub fn sorted(mut tags: Vec<String>) -> Vec<String> {
 /// # Errors
 /// The characters that are not allowed, in the order they appear; empty for an empty name.
 pub fn check_name(name: &str) -> Result<(), Vec<char>> {
-    let bad: Vec<char> = name.chars().filter(|c| !c.is_alphanumeric() && !matches!(c, '_' | ' ' | '\'' | '-')).collect();
-    if bad.is_empty() && !name.is_empty() { Ok(()) } else { Err(bad) }
+    let bad: Vec<char> = name
+        .chars()
+        .filter(|c| !c.is_alphanumeric() && !matches!(c, '_' | ' ' | '\'' | '-'))
+        .collect();
+    if bad.is_empty() && !name.is_empty() {
+        Ok(())
+    } else {
+        Err(bad)
+    }
 }
 
 /// A whole new agent: everything that one batch creates (agents-admin §1).

@@ -10,13 +10,23 @@ pub fn now() -> Timestamp {
 
 /// The time that many microseconds after the epoch; out of range gives the nearest end.
 pub fn from_micros(micros: i64) -> Timestamp {
-    Timestamp::from_microsecond(micros).unwrap_or(if micros < 0 { Timestamp::MIN } else { Timestamp::MAX })
+    Timestamp::from_microsecond(micros).unwrap_or(if micros < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
+}
+
+/// The IANA zone of that name; an unknown name is UTC.
+pub fn zone(timezone: &str) -> TimeZone {
+    TimeZone::get(timezone).unwrap_or(TimeZone::UTC)
 }
 
 /// `2026-11-22 09:54:50 AM UTC+0000`: the form that models read, in the agent's zone (an unknown zone is UTC).
 pub fn spoken(time: Timestamp, timezone: &str) -> String {
-    let zone = TimeZone::get(timezone).unwrap_or(TimeZone::UTC);
-    time.to_zoned(zone).strftime("%Y-%m-%d %I:%M:%S %p %Z%z").to_string()
+    time.to_zoned(zone(timezone))
+        .strftime("%Y-%m-%d %I:%M:%S %p %Z%z")
+        .to_string()
 }
 
 #[cfg(test)]
@@ -27,7 +37,13 @@ mod tests {
     fn the_spoken_form_follows_the_zone() {
         let time: Timestamp = "2026-11-22T09:54:50Z".parse().unwrap();
         assert_eq!(spoken(time, "UTC"), "2026-11-22 09:54:50 AM UTC+0000");
-        assert_eq!(spoken(time, "Europe/Paris"), "2026-11-22 10:54:50 AM CET+0100");
-        assert_eq!(spoken(time, "Nowhere/None"), "2026-11-22 09:54:50 AM UTC+0000");
+        assert_eq!(
+            spoken(time, "Europe/Paris"),
+            "2026-11-22 10:54:50 AM CET+0100"
+        );
+        assert_eq!(
+            spoken(time, "Nowhere/None"),
+            "2026-11-22 09:54:50 AM UTC+0000"
+        );
     }
 }

@@ -9,13 +9,24 @@ use jiff::Timestamp;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Frame {
     /// The first frame of a stream: the run's id.
-    Ping { id: PingId, run_id: RunId, date: Timestamp },
+    Ping {
+        id: PingId,
+        run_id: RunId,
+        date: Timestamp,
+    },
     /// A committed message, or one piece of it.
     Piece(Piece),
     Delta(DeltaFrame),
     Stop(StopReason),
-    Usage { usage: Usage, steps: u64, context_tokens: Option<u64> },
-    Error { run_id: RunId, error: RunError },
+    Usage {
+        usage: Usage,
+        steps: u64,
+        context_tokens: Option<u64>,
+    },
+    Error {
+        run_id: RunId,
+        error: RunError,
+    },
     Done,
 }
 

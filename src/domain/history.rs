@@ -57,7 +57,10 @@ impl Window {
     pub fn append(&mut self, sequence: u64) {
         match self.spans.last_mut() {
             Some(last) if last.first + last.count == sequence => last.count += 1,
-            _ => self.spans.push(Span { first: sequence, count: 1 }),
+            _ => self.spans.push(Span {
+                first: sequence,
+                count: 1,
+            }),
         }
     }
 
@@ -71,7 +74,9 @@ impl Window {
     }
 
     pub fn sequences(&self) -> impl Iterator<Item = u64> + '_ {
-        self.spans.iter().flat_map(|span| span.first..span.first + span.count)
+        self.spans
+            .iter()
+            .flat_map(|span| span.first..span.first + span.count)
     }
 
     pub fn len(&self) -> u64 {
@@ -99,8 +104,14 @@ mod tests {
             window.append(sequence);
         }
         assert_eq!(window.sequences().collect::<Vec<_>>(), [0, 1, 2, 5, 6, 3]);
-        assert_eq!((window.len(), window.spans().len(), window.version), (6, 3, 0));
+        assert_eq!(
+            (window.len(), window.spans().len(), window.version),
+            (6, 3, 0)
+        );
         window.replace([0, 9]);
-        assert_eq!((window.sequences().collect::<Vec<_>>(), window.version), (vec![0, 9], 1));
+        assert_eq!(
+            (window.sequences().collect::<Vec<_>>(), window.version),
+            (vec![0, 9], 1)
+        );
     }
 }

@@ -14,10 +14,19 @@ pub struct BadId {
 
 /// Reads the strict form: lower case, version nibble 4, variant nibble 8, 9, a or b.
 fn parse(prefix: &'static str, input: &str) -> Result<Uuid, BadId> {
-    let bad = || BadId { prefix, input: input.to_owned() };
-    let rest = input.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-')).ok_or_else(bad)?;
+    let bad = || BadId {
+        prefix,
+        input: input.to_owned(),
+    };
+    let rest = input
+        .strip_prefix(prefix)
+        .and_then(|rest| rest.strip_prefix('-'))
+        .ok_or_else(bad)?;
     let plain = rest.len() == 36 && !rest.bytes().any(|byte| byte.is_ascii_uppercase());
-    let uuid = Uuid::try_parse(rest).ok().filter(|_| plain).ok_or_else(bad)?;
+    let uuid = Uuid::try_parse(rest)
+        .ok()
+        .filter(|_| plain)
+        .ok_or_else(bad)?;
     let strict = uuid.get_version_num() == 4 && uuid.get_variant() == uuid::Variant::RFC4122;
     if strict { Ok(uuid) } else { Err(bad()) }
 }
@@ -115,7 +124,10 @@ mod tests {
     fn an_id_prints_and_parses() {
         let id = AgentId::new();
         assert_eq!(id.to_string().parse::<AgentId>().unwrap(), id);
-        assert_eq!(UserId::DEFAULT.to_string(), "user-00000000-0000-4000-8000-000000000000");
+        assert_eq!(
+            UserId::DEFAULT.to_string(),
+            "user-00000000-0000-4000-8000-000000000000"
+        );
     }
 
     #[test]
@@ -136,7 +148,9 @@ mod tests {
 
     #[test]
     fn pieces_of_one_message_have_different_repeatable_otids() {
-        let id: MessageId = "message-d4b15067-c24f-48f5-847a-a567fd01c1c9".parse().unwrap();
+        let id: MessageId = "message-d4b15067-c24f-48f5-847a-a567fd01c1c9"
+            .parse()
+            .unwrap();
         assert_eq!(id.piece_otid(0), "d4b15067-c24f-48f5-847a-a567fd01c180");
         assert_ne!(id.piece_otid(0), id.piece_otid(1));
     }

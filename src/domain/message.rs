@@ -90,20 +90,38 @@ impl Message {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Part {
-    Text { text: String, signature: Option<String> },
+    Text {
+        text: String,
+        signature: Option<String>,
+    },
     Image(Image),
     /// Thinking that the model showed. `native`: it came from the model's own channel, not from a tool argument.
-    Reasoning { native: bool, reasoning: String, signature: Option<String> },
+    Reasoning {
+        native: bool,
+        reasoning: String,
+        signature: Option<String>,
+    },
     /// Thinking that only the provider can read.
-    RedactedReasoning { data: String },
+    RedactedReasoning {
+        data: String,
+    },
     /// Thinking that the provider kept to itself.
-    OmittedReasoning { signature: Option<String> },
-    SummarizedReasoning { id: String, summary: Vec<String>, encrypted_content: Option<String> },
+    OmittedReasoning {
+        signature: Option<String>,
+    },
+    SummarizedReasoning {
+        id: String,
+        summary: Vec<String>,
+        encrypted_content: Option<String>,
+    },
 }
 
 impl Part {
     pub fn of_text(text: impl Into<String>) -> Self {
-        Self::Text { text: text.into(), signature: None }
+        Self::Text {
+            text: text.into(),
+            signature: None,
+        }
     }
 
     pub fn text(&self) -> Option<&str> {
@@ -118,7 +136,12 @@ impl Part {
 pub enum Image {
     /// As sent by the client; resolved to `Stored` before a model sees it.
     Url { url: String },
-    Stored { file_id: Option<String>, media_type: Option<String>, data: Option<String>, detail: Option<String> },
+    Stored {
+        file_id: Option<String>,
+        media_type: Option<String>,
+        data: Option<String>,
+        detail: Option<String>,
+    },
 }
 
 /// A call as the model wrote it. `arguments` is JSON text and kept byte for byte.
@@ -157,6 +180,10 @@ pub enum ToolOutput {
 /// One answer to a pending request (role `Approval`, next issue).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Approval {
-    Decision { tool_call_id: String, approve: bool, reason: Option<String> },
+    Decision {
+        tool_call_id: String,
+        approve: bool,
+        reason: Option<String>,
+    },
     Return(ToolReturn),
 }

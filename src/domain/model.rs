@@ -16,7 +16,10 @@ impl Handle {
     pub fn parse(text: &str) -> Option<Self> {
         let (provider, model) = text.split_once('/')?;
         let whole = !provider.is_empty() && !model.is_empty();
-        whole.then(|| Self { provider: provider.to_owned(), model: model.to_owned() })
+        whole.then(|| Self {
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+        })
     }
 }
 
@@ -63,10 +66,16 @@ pub struct LlmConfig {
 impl LlmConfig {
     /// Which model this names: the handle, or endpoint type and name for configurations given without one.
     pub fn handle(&self) -> Handle {
-        self.handle.as_deref().and_then(Handle::parse).unwrap_or_else(|| Handle {
-            provider: self.provider_name.clone().unwrap_or_else(|| self.model_endpoint_type.clone()),
-            model: self.model.clone(),
-        })
+        self.handle
+            .as_deref()
+            .and_then(Handle::parse)
+            .unwrap_or_else(|| Handle {
+                provider: self
+                    .provider_name
+                    .clone()
+                    .unwrap_or_else(|| self.model_endpoint_type.clone()),
+                model: self.model.clone(),
+            })
     }
 
     /// Whether the model may answer with several calls at once.
@@ -108,7 +117,9 @@ impl ModelSettings {
         config.temperature = self.temperature.unwrap_or(config.temperature);
         config.reasoning_effort = self.reasoning_effort.or(config.reasoning_effort.take());
         config.enable_reasoner = self.enable_reasoner.unwrap_or(config.enable_reasoner);
-        config.max_reasoning_tokens = self.max_reasoning_tokens.unwrap_or(config.max_reasoning_tokens);
+        config.max_reasoning_tokens = self
+            .max_reasoning_tokens
+            .unwrap_or(config.max_reasoning_tokens);
         config.effort = self.effort.or(config.effort.take());
         config.verbosity = self.verbosity.or(config.verbosity.take());
         config.response_format = self.response_format.or(config.response_format.take());
@@ -192,8 +203,14 @@ pub enum Delta {
     /// Thinking happened and is not shown.
     OmittedReasoning,
     RedactedReasoning(String),
-    CallName { call_id: String, name: String },
-    CallArguments { call_id: String, fragment: String },
+    CallName {
+        call_id: String,
+        name: String,
+    },
+    CallArguments {
+        call_id: String,
+        fragment: String,
+    },
 }
 
 /// A whole answer: the same value whether it was streamed or not.
@@ -236,7 +253,13 @@ pub struct Usage {
 impl Usage {
     /// Adds another call's tokens.
     pub fn add(&mut self, other: Usage) {
-        let sum = |a: Option<u64>, b: Option<u64>| if a.is_none() && b.is_none() { None } else { Some(a.unwrap_or(0) + b.unwrap_or(0)) };
+        let sum = |a: Option<u64>, b: Option<u64>| {
+            if a.is_none() && b.is_none() {
+                None
+            } else {
+                Some(a.unwrap_or(0) + b.unwrap_or(0))
+            }
+        };
         self.prompt_tokens += other.prompt_tokens;
         self.completion_tokens += other.completion_tokens;
         self.total_tokens += other.total_tokens;

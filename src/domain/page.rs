@@ -23,13 +23,24 @@ impl<Id: PartialEq> Page<Id> {
     /// With `before` alone the page is the `limit` items directly before the cursor.
     pub fn cut<T>(&self, items: Vec<T>, id: impl Fn(&T) -> Id) -> Vec<T> {
         let place = |cursor: &Option<Id>| {
-            cursor.as_ref().and_then(|cursor| items.iter().position(|item| id(item) == *cursor))
+            cursor
+                .as_ref()
+                .and_then(|cursor| items.iter().position(|item| id(item) == *cursor))
         };
         let from = place(&self.after).map_or(0, |at| at + 1);
         let to = place(&self.before).unwrap_or(items.len()).max(from);
         let from_the_end = self.after.is_none() && self.before.is_some();
-        let from = if from_the_end { to.saturating_sub(self.limit).max(from) } else { from };
-        items.into_iter().take(to).skip(from).take(self.limit).collect()
+        let from = if from_the_end {
+            to.saturating_sub(self.limit).max(from)
+        } else {
+            from
+        };
+        items
+            .into_iter()
+            .take(to)
+            .skip(from)
+            .take(self.limit)
+            .collect()
     }
 }
 
@@ -38,7 +49,13 @@ mod tests {
     use super::*;
 
     fn page(after: Option<u32>, before: Option<u32>, limit: usize) -> Vec<u32> {
-        Page { after, before, limit, order: Order::Ascending }.cut((1..=9).collect(), |item| *item)
+        Page {
+            after,
+            before,
+            limit,
+            order: Order::Ascending,
+        }
+        .cut((1..=9).collect(), |item| *item)
     }
 
     #[test]

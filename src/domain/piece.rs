@@ -23,11 +23,23 @@ pub struct Piece {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {
-    System { content: String },
-    User { content: Content },
-    Assistant { content: String },
-    Reasoning { reasoning: String, native: bool, signature: Option<String> },
-    RedactedReasoning { data: String },
+    System {
+        content: String,
+    },
+    User {
+        content: Content,
+    },
+    Assistant {
+        content: String,
+    },
+    Reasoning {
+        reasoning: String,
+        native: bool,
+        signature: Option<String>,
+    },
+    RedactedReasoning {
+        data: String,
+    },
     OmittedReasoning,
     ToolCalls(Vec<ToolCall>),
     ToolReturns(Vec<ToolReturn>),
@@ -71,30 +83,46 @@ pub struct Reading<'a> {
 impl<'a> Reading<'a> {
     /// As the native loop shows what it just did: the message tool is a tool like any other.
     pub fn native(view: &'a View) -> Self {
-        Self { view, text_is_reply: true, unwrap_calls: false }
+        Self {
+            view,
+            text_is_reply: true,
+            unwrap_calls: false,
+        }
     }
 
     /// As lists show it.
     pub fn listed(view: &'a View, text_is_reply: bool) -> Self {
-        Self { view, text_is_reply, unwrap_calls: view.use_assistant_message }
+        Self {
+            view,
+            text_is_reply,
+            unwrap_calls: view.use_assistant_message,
+        }
     }
 
     fn keeps(&self, body: &Body) -> bool {
-        self.view.include_return_message_types.as_ref().is_none_or(|kept| kept.iter().any(|name| name == body.message_type()))
+        self.view
+            .include_return_message_types
+            .as_ref()
+            .is_none_or(|kept| kept.iter().any(|name| name == body.message_type()))
     }
 }
 
 /// The pieces of one message in natural order, filtered by the view's message types.
 pub fn pieces(message: &Message, reading: &Reading<'_>) -> Vec<Piece> {
     let bodies = bodies(message, reading);
-    let derived = matches!(message.role, Role::Assistant | Role::Tool) || (message.role == Role::Approval && !message.tool_calls.is_empty());
+    let derived = matches!(message.role, Role::Assistant | Role::Tool)
+        || (message.role == Role::Approval && !message.tool_calls.is_empty());
     let piece = |(index, body): (usize, Body)| Piece {
         message_id: message.id,
         created_at: message.created_at,
         name: message.name.clone(),
         otid: match (&body, derived) {
             (Body::ApprovalRequest(_), _) => Some(message.id.to_string()),
-            (_, true) => Some(message.id.piece_otid(u8::try_from(index).unwrap_or(127).min(127))),
+            (_, true) => Some(
+                message
+                    .id
+                    .piece_otid(u8::try_from(index).unwrap_or(127).min(127)),
+            ),
             (_, false) => message.otid.clone(),
         },
         sender_id: message.sender_id.clone(),
@@ -104,36 +132,63 @@ pub fn pieces(message: &Message, reading: &Reading<'_>) -> Vec<Piece> {
         is_err: message.is_err,
         body,
     };
-    bodies.into_iter().enumerate().map(piece).filter(|piece| reading.keeps(&piece.body)).collect()
+    bodies
+        .into_iter()
+        .enumerate()
+        .map(piece)
+        .filter(|piece| reading.keeps(&piece.body))
+        .collect()
 }
 
 /// The pieces of several messages of one page. In a list that unwraps calls, the return of the message tool is hidden
 /// when its call stands in the same page.
 pub fn page_pieces<M: AsRef<Message>>(messages: &[M], reading: &Reading<'_>) -> Vec<Piece> {
     let said: Vec<&str> = if reading.unwrap_calls {
-        let calls = messages.iter().flat_map(|message| &message.as_ref().tool_calls);
-        calls.filter(|call| call.name == reading.view.assistant_message_tool_name).map(|call| call.id.as_str()).collect()
+        let calls = messages
+            .iter()
+            .flat_map(|message| &message.as_ref().tool_calls);
+        calls
+            .filter(|call| call.name == reading.view.assistant_message_tool_name)
+            .map(|call| call.id.as_str())
+            .collect()
     } else {
         Vec::new()
     };
     let hidden = |message: &Message| {
-        message.role == Role::Tool && message.tool_returns.iter().any(|end| said.contains(&end.tool_call_id.as_str()))
+        message.role == Role::Tool
+            && message
+                .tool_returns
+                .iter()
+                .any(|end| said.contains(&end.tool_call_id.as_str()))
     };
-    messages.iter().map(AsRef::as_ref).filter(|message| !hidden(message)).flat_map(|message| pieces(message, reading)).collect()
+    messages
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|message| !hidden(message))
+        .flat_map(|message| pieces(message, reading))
+        .collect()
 }
 
 fn bodies(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
     match message.role {
-        Role::System => vec![Body::System { content: message.text() }],
-        Role::User => vec![Body::User { content: user_content(message) }],
-        Role::Summary => vec![Body::User { content: Content::Text(message.text()) }],
+        Role::System => vec![Body::System {
+            content: message.text(),
+        }],
+        Role::User => vec![Body::User {
+            content: user_content(message),
+        }],
+        Role::Summary => vec![Body::User {
+            content: Content::Text(message.text()),
+        }],
         Role::Tool => vec![Body::ToolReturns(message.tool_returns.clone())],
         Role::Assistant => {
             let mut bodies = spoken(message, reading);
             calls(message, reading, &mut bodies);
             bodies
         }
-        Role::Approval if message.tool_calls.is_empty() => vec![Body::ApprovalResponse(message.approvals.clone())],
+        Role::Approval if message.tool_calls.is_empty() => {
+            vec![Body::ApprovalResponse(message.approvals.clone())]
+        }
         Role::Approval => {
             let mut bodies = spoken(message, reading);
             bodies.push(Body::ApprovalRequest(message.tool_calls.clone()));
@@ -153,9 +208,18 @@ fn user_content(message: &Message) -> Content {
 /// The message inside a packed `user_message` envelope; any other text as it is.
 fn unpacked(text: &str) -> String {
     let envelope = || -> Option<String> {
-        let value: Value = if text.starts_with('{') { serde_json::from_str(text).ok()? } else { return None };
+        let value: Value = if text.starts_with('{') {
+            serde_json::from_str(text).ok()?
+        } else {
+            return None;
+        };
         let packed = value.get("type")?.as_str()? == "user_message";
-        packed.then(|| value.get("message").and_then(Value::as_str).map(str::to_owned))?
+        packed.then(|| {
+            value
+                .get("message")
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        })?
     };
     envelope().unwrap_or_else(|| text.to_owned())
 }
@@ -166,21 +230,45 @@ fn spoken(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
         match part {
             Part::Text { text, .. } if reading.text_is_reply => match bodies.last_mut() {
                 Some(Body::Assistant { content }) => content.push_str(text),
-                _ => bodies.push(Body::Assistant { content: text.clone() }),
+                _ => bodies.push(Body::Assistant {
+                    content: text.clone(),
+                }),
             },
-            Part::Text { text, .. } => bodies.push(Body::Reasoning { reasoning: text.clone(), native: false, signature: None }),
-            Part::Reasoning { reasoning, signature, .. } => match bodies.last_mut() {
-                Some(Body::Reasoning { reasoning: before, native: true, signature: last }) => {
+            Part::Text { text, .. } => bodies.push(Body::Reasoning {
+                reasoning: text.clone(),
+                native: false,
+                signature: None,
+            }),
+            Part::Reasoning {
+                reasoning,
+                signature,
+                ..
+            } => match bodies.last_mut() {
+                Some(Body::Reasoning {
+                    reasoning: before,
+                    native: true,
+                    signature: last,
+                }) => {
                     before.push_str(reasoning);
                     *last = signature.clone().or(last.take());
                 }
-                _ => bodies.push(Body::Reasoning { reasoning: reasoning.clone(), native: true, signature: signature.clone() }),
+                _ => bodies.push(Body::Reasoning {
+                    reasoning: reasoning.clone(),
+                    native: true,
+                    signature: signature.clone(),
+                }),
             },
             Part::SummarizedReasoning { summary, .. } if summary.iter().all(String::is_empty) => (),
             Part::SummarizedReasoning { summary, .. } => {
-                bodies.push(Body::Reasoning { reasoning: summary.join("\n"), native: true, signature: None });
+                bodies.push(Body::Reasoning {
+                    reasoning: summary.join("\n"),
+                    native: true,
+                    signature: None,
+                });
             }
-            Part::RedactedReasoning { data } => bodies.push(Body::RedactedReasoning { data: data.clone() }),
+            Part::RedactedReasoning { data } => {
+                bodies.push(Body::RedactedReasoning { data: data.clone() })
+            }
             Part::OmittedReasoning { .. } => bodies.push(Body::OmittedReasoning),
             Part::Image(_) => (),
         }
@@ -196,8 +284,14 @@ fn calls(message: &Message, reading: &Reading<'_>, bodies: &mut Vec<Body>) {
                 bodies.push(Body::ToolCalls(std::mem::take(&mut collected)));
             }
             let arguments: Option<Value> = serde_json::from_str(&call.arguments).ok();
-            let said = arguments.as_ref().and_then(|arguments| arguments.get(&reading.view.assistant_message_tool_kwarg)?.as_str());
-            bodies.extend(said.map(|said| Body::Assistant { content: said.to_owned() }));
+            let said = arguments.as_ref().and_then(|arguments| {
+                arguments
+                    .get(&reading.view.assistant_message_tool_kwarg)?
+                    .as_str()
+            });
+            bodies.extend(said.map(|said| Body::Assistant {
+                content: said.to_owned(),
+            }));
         } else {
             collected.push(call.clone());
         }
@@ -212,7 +306,10 @@ pub fn return_text(output: &ToolOutput) -> String {
     match output {
         ToolOutput::Packed(text) => {
             let envelope: Option<Value> = serde_json::from_str(text).ok();
-            match envelope.as_ref().and_then(|envelope| envelope.get("message")) {
+            match envelope
+                .as_ref()
+                .and_then(|envelope| envelope.get("message"))
+            {
                 Some(Value::String(message)) => message.clone(),
                 Some(other) => other.to_string(),
                 None => text.clone(),

@@ -21,10 +21,14 @@ pub enum Recovery {
 /// `age_s` is the time since acceptance, in seconds.
 pub fn recover(inbox: &Inbox, waited_for: bool, age_s: i64) -> Recovery {
     if inbox.recoveries >= MOST_RECOVERIES {
-        return Recovery::Fail(End::internal(format!("the run was picked up {MOST_RECOVERIES} times after crashes and given up")));
+        return Recovery::Fail(End::internal(format!(
+            "the run was picked up {MOST_RECOVERIES} times after crashes and given up"
+        )));
     }
     if age_s > 3 * 60 * 60 {
-        return Recovery::Fail(End::internal("the run is older than 3 hours and was given up after a crash"));
+        return Recovery::Fail(End::internal(
+            "the run is older than 3 hours and was given up after a crash",
+        ));
     }
     if !inbox.resume && !waited_for {
         return Recovery::Fail(End::server_restart());

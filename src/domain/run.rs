@@ -17,7 +17,13 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
-    pub const ALL: [Self; 5] = [Self::Created, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 5] = [
+        Self::Created,
+        Self::Running,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -97,7 +103,9 @@ impl StopReason {
     /// The status always derives from the stop reason (agent-loop §4).
     pub fn status(self) -> RunStatus {
         match self {
-            Self::EndTurn | Self::ToolRule | Self::MaxSteps | Self::RequiresApproval => RunStatus::Completed,
+            Self::EndTurn | Self::ToolRule | Self::MaxSteps | Self::RequiresApproval => {
+                RunStatus::Completed
+            }
             Self::Cancelled => RunStatus::Cancelled,
             Self::MaxTokensExceeded
             | Self::InvalidToolCall
@@ -258,20 +266,38 @@ pub struct End {
 
 impl End {
     pub fn of(stop_reason: StopReason) -> Self {
-        Self { stop_reason, error: None }
+        Self {
+            stop_reason,
+            error: None,
+        }
     }
 
     pub fn failed(stop_reason: StopReason, error: RunError) -> Self {
-        Self { stop_reason, error: Some(error) }
+        Self {
+            stop_reason,
+            error: Some(error),
+        }
     }
 
     pub fn server_restart() -> Self {
         let detail = "the server was restarted before the run had ended".to_owned();
-        Self::failed(StopReason::Error, RunError { class: ErrorClass::ServerRestart, detail })
+        Self::failed(
+            StopReason::Error,
+            RunError {
+                class: ErrorClass::ServerRestart,
+                detail,
+            },
+        )
     }
 
     pub fn internal(detail: impl Into<String>) -> Self {
-        Self::failed(StopReason::Error, RunError { class: ErrorClass::Internal, detail: detail.into() })
+        Self::failed(
+            StopReason::Error,
+            RunError {
+                class: ErrorClass::Internal,
+                detail: detail.into(),
+            },
+        )
     }
 }
 
@@ -318,13 +344,21 @@ impl RunError {
         match self.class {
             ErrorClass::Model(class) => match class {
                 ModelErrorClass::Timeout => "The model did not answer in time.",
-                ModelErrorClass::RateLimit => "The model provider is limiting the rate of requests.",
+                ModelErrorClass::RateLimit => {
+                    "The model provider is limiting the rate of requests."
+                }
                 ModelErrorClass::Authentication => "The model provider refused the API key.",
                 ModelErrorClass::EmptyAnswer => "The model gave an empty answer.",
-                ModelErrorClass::ContextOverflow => "The conversation does not fit into the model's context window.",
-                ModelErrorClass::Credits => "The account at the model provider has no credits left.",
+                ModelErrorClass::ContextOverflow => {
+                    "The conversation does not fit into the model's context window."
+                }
+                ModelErrorClass::Credits => {
+                    "The account at the model provider has no credits left."
+                }
                 ModelErrorClass::Overloaded => "The model provider is overloaded.",
-                ModelErrorClass::Unreadable => "The model provider gave an answer that cannot be read.",
+                ModelErrorClass::Unreadable => {
+                    "The model provider gave an answer that cannot be read."
+                }
                 ModelErrorClass::Permission
                 | ModelErrorClass::NotFound
                 | ModelErrorClass::BadRequest
@@ -340,11 +374,19 @@ impl RunError {
 impl From<super::model::ModelError> for End {
     fn from(error: super::model::ModelError) -> Self {
         let stop_reason = match error.class {
-            ModelErrorClass::EmptyAnswer | ModelErrorClass::Unreadable => StopReason::InvalidLlmResponse,
+            ModelErrorClass::EmptyAnswer | ModelErrorClass::Unreadable => {
+                StopReason::InvalidLlmResponse
+            }
             ModelErrorClass::ContextOverflow => StopReason::Error,
             _ => StopReason::LlmApiError,
         };
-        Self::failed(stop_reason, RunError { class: ErrorClass::Model(error.class), detail: error.detail })
+        Self::failed(
+            stop_reason,
+            RunError {
+                class: ErrorClass::Model(error.class),
+                detail: error.detail,
+            },
+        )
     }
 }
 
@@ -380,7 +422,12 @@ pub enum Phase {
     /// A model call is under way for this step.
     Model { step_id: StepId },
     /// Calls with outside effects were started: the model's message and what came back so far.
-    Tools { step_id: StepId, assistant: Box<super::message::Message>, started: Vec<String>, finished: Vec<super::message::ToolReturn> },
+    Tools {
+        step_id: StepId,
+        assistant: Box<super::message::Message>,
+        started: Vec<String>,
+        finished: Vec<super::message::ToolReturn>,
+    },
 }
 
 /// One model call and the tool calls it produced.

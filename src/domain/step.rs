@@ -21,8 +21,16 @@ impl PlannedCall {
     /// Reads one call of the model (agent-loop §5): the first object of `}{`, one layer of double encoding,
     /// no `request_heartbeat` and no `thinking`.
     pub fn read(call: &ToolCall) -> Self {
-        let id = if call.id.is_empty() { format!("call_{}", &super::id::TraceId::new().to_string()[15..23]) } else { call.id.clone() };
-        Self { id, name: call.name.clone(), arguments: read_arguments(&call.arguments) }
+        let id = if call.id.is_empty() {
+            format!("call_{}", &super::id::TraceId::new().to_string()[15..23])
+        } else {
+            call.id.clone()
+        };
+        Self {
+            id,
+            name: call.name.clone(),
+            arguments: read_arguments(&call.arguments),
+        }
     }
 
     /// As it is stored: the cleaned object, or the model's own text when it could not be read.
@@ -31,21 +39,31 @@ impl PlannedCall {
             Ok(arguments) => Value::Object(arguments.clone()).to_string(),
             Err(_) => "{}".to_owned(),
         };
-        ToolCall { id: self.id.clone(), name: original.name.clone(), arguments }
+        ToolCall {
+            id: self.id.clone(),
+            name: original.name.clone(),
+            arguments,
+        }
     }
 }
 
 fn read_arguments(text: &str) -> Result<Map<String, Value>, ToolFailure> {
-    let unreadable = |problem: String| ToolFailure { name: "JSONDecodeError", message: format!("the arguments are not a JSON object: {problem}") };
+    let unreadable = |problem: String| ToolFailure {
+        name: "JSONDecodeError",
+        message: format!("the arguments are not a JSON object: {problem}"),
+    };
     if text.trim().is_empty() {
         return Ok(Map::new());
     }
     let text = text.find("}{").map_or(text, |at| &text[..=at]);
-    let mut value: Value = serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))?;
+    let mut value: Value =
+        serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))?;
     if let Value::String(inner) = &value {
         value = serde_json::from_str(inner).map_err(|error| unreadable(error.to_string()))?;
     }
-    let Value::Object(mut arguments) = value else { return Err(unreadable("it is another kind of value".to_owned())) };
+    let Value::Object(mut arguments) = value else {
+        return Err(unreadable("it is another kind of value".to_owned()));
+    };
     arguments.shift_remove("request_heartbeat");
     arguments.shift_remove("thinking");
     Ok(arguments)
@@ -68,7 +86,11 @@ pub fn next(answer: &mut Answer, parallel_calls: bool) -> Next {
     }
     if answer.calls.is_empty() {
         let cut = answer.finish == Finish::Length;
-        return Next::Stop(if cut { StopReason::MaxTokensExceeded } else { StopReason::EndTurn });
+        return Next::Stop(if cut {
+            StopReason::MaxTokensExceeded
+        } else {
+            StopReason::EndTurn
+        });
     }
     let mut planned: Vec<PlannedCall> = Vec::with_capacity(answer.calls.len());
     let mut seen = std::collections::HashSet::new();
@@ -85,16 +107,28 @@ pub fn next(answer: &mut Answer, parallel_calls: bool) -> Next {
 
 /// The assistant message of a step, or `None` when the model said nothing that is kept.
 pub fn assistant_message(mut message: Message, answer: &Answer) -> Option<Message> {
-    let empty = |part: &Part| matches!(part, Part::Text { text, signature: None } if text.is_empty());
+    let empty =
+        |part: &Part| matches!(part, Part::Text { text, signature: None } if text.is_empty());
     message.role = Role::Assistant;
-    message.content = answer.parts.iter().filter(|part| !empty(part)).cloned().collect();
+    message.content = answer
+        .parts
+        .iter()
+        .filter(|part| !empty(part))
+        .cloned()
+        .collect();
     message.tool_calls = answer.calls.clone();
     let kept = !message.content.is_empty() || !message.tool_calls.is_empty();
     kept.then_some(message)
 }
 
 /// How one call ended, packed for the model (agent-loop §7): cut once to `limit` characters, then wrapped.
-pub fn pack(call_id: &str, result: &ToolResult, limit: Option<u64>, time: Timestamp, timezone: &str) -> ToolReturn {
+pub fn pack(
+    call_id: &str,
+    result: &ToolResult,
+    limit: Option<u64>,
+    time: Timestamp,
+    timezone: &str,
+) -> ToolReturn {
     let (status, message) = match &result.outcome {
         Ok(Value::Null) => (ToolStatus::Success, Value::from("None")),
         Ok(Value::Bool(true)) => (ToolStatus::Success, Value::from("True")),
@@ -103,7 +137,11 @@ pub fn pack(call_id: &str, result: &ToolResult, limit: Option<u64>, time: Timest
         Ok(value) => (ToolStatus::Success, value.clone()),
         Err(failure) => (ToolStatus::Error, Value::from(failure.message.clone())),
     };
-    let word = if status == ToolStatus::Success { "OK" } else { "Failed" };
+    let word = if status == ToolStatus::Success {
+        "OK"
+    } else {
+        "Failed"
+    };
     let envelope = json!({"status": word, "message": cut(message, limit), "time": clock::spoken(time, timezone)});
     ToolReturn {
         tool_call_id: call_id.to_owned(),
@@ -124,8 +162,13 @@ fn cut(message: Value, limit: Option<u64>) -> Value {
     if length <= limit {
         return message;
     }
-    let kept: String = text.chars().take(usize::try_from(limit).unwrap_or(usize::MAX)).collect();
-    Value::from(format!("{kept}... [NOTE: function output was truncated since it exceeded the character limit: {length} > {limit}]"))
+    let kept: String = text
+        .chars()
+        .take(usize::try_from(limit).unwrap_or(usize::MAX))
+        .collect();
+    Value::from(format!(
+        "{kept}... [NOTE: function output was truncated since it exceeded the character limit: {length} > {limit}]"
+    ))
 }
 
 /// The tool message of a step: every call's return, in call order.
@@ -138,10 +181,16 @@ pub fn tool_message(mut message: Message, first_tool: &str, returns: Vec<ToolRet
 
 /// The failure of a call that a cancel reached before it had ended.
 pub fn cancelled_call() -> ToolFailure {
-    ToolFailure { name: "Cancelled", message: "the call was cancelled before it had ended".to_owned() }
+    ToolFailure {
+        name: "Cancelled",
+        message: "the call was cancelled before it had ended".to_owned(),
+    }
 }
 
 /// The failure of a call that was under way when the server stopped.
 pub fn interrupted_call() -> ToolFailure {
-    ToolFailure { name: "Interrupted", message: "the server stopped while the call was running; its outcome is unknown".to_owned() }
+    ToolFailure {
+        name: "Interrupted",
+        message: "the server stopped while the call was running; its outcome is unknown".to_owned(),
+    }
 }

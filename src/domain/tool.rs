@@ -63,13 +63,26 @@ pub struct ToolRule {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum ToolRuleKind {
-    RunFirst { args: Option<Value> },
+    RunFirst {
+        args: Option<Value>,
+    },
     ExitLoop,
     ContinueLoop,
-    ConstrainChildTools { children: Vec<String>, child_arg_nodes: Option<Vec<ChildArgs>> },
-    ParentLastTool { children: Vec<String> },
-    Conditional { child_output_mapping: Vec<(String, String)>, default_child: Option<String>, require_output_mapping: bool },
-    MaxCountPerStep { max_count_limit: u64 },
+    ConstrainChildTools {
+        children: Vec<String>,
+        child_arg_nodes: Option<Vec<ChildArgs>>,
+    },
+    ParentLastTool {
+        children: Vec<String>,
+    },
+    Conditional {
+        child_output_mapping: Vec<(String, String)>,
+        default_child: Option<String>,
+        require_output_mapping: bool,
+    },
+    MaxCountPerStep {
+        max_count_limit: u64,
+    },
     RequiredBeforeExit,
     RequiresApproval,
 }
@@ -90,16 +103,27 @@ pub struct ToolResult {
 
 impl ToolResult {
     pub fn success(value: Value) -> Self {
-        Self { outcome: Ok(value), stdout: None, stderr: None }
+        Self {
+            outcome: Ok(value),
+            stdout: None,
+            stderr: None,
+        }
     }
 
     /// An error return. The long form that programs look for goes to stderr.
     pub fn failure(tool: &str, failure: ToolFailure) -> Self {
-        let mut long = format!("Error executing function {tool}: {}: {}", failure.name, failure.message);
+        let mut long = format!(
+            "Error executing function {tool}: {}: {}",
+            failure.name, failure.message
+        );
         if let Some((cut, _)) = long.char_indices().nth(1_000) {
             long.truncate(cut);
         }
-        Self { outcome: Err(failure), stdout: None, stderr: Some(vec![long]) }
+        Self {
+            outcome: Err(failure),
+            stdout: None,
+            stderr: Some(vec![long]),
+        }
     }
 }
 
@@ -114,7 +138,10 @@ pub struct ToolFailure {
 
 impl ToolFailure {
     pub fn value(message: impl Into<String>) -> Self {
-        Self { name: "ValueError", message: message.into() }
+        Self {
+            name: "ValueError",
+            message: message.into(),
+        }
     }
 }
 
