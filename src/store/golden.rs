@@ -1,0 +1,98 @@
+//! The bytes of each version of each record, as committed in `golden/`: what was once written is read for ever.
+//!
+//! A new version adds a file and keeps the old ones. `GREENROOM_GOLDEN=write` writes files that are missing; an
+//! existing one is never changed.
+
+use super::agents::Tombstone;
+use super::blocks::{BlockVersion, Link};
+use super::callbacks::CallbackEntry;
+use super::codec::{self, Stored};
+use super::frames::StoredFrame;
+use super::idempotency::IdempotencyRecord;
+use super::migrate::Mark;
+use super::seal::Sealed;
+use super::testing;
+use crate::domain::block::BlockLink;
+use crate::domain::clock;
+use crate::domain::id::{BlockId, RunId};
+use crate::domain::model::Trace;
+use bytes::Bytes;
+use std::fmt::{Debug, Write};
+use std::path::Path;
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for line in bytes.chunks(32) {
+        line.iter()
+            .for_each(|byte| write!(text, "{byte:02x}").unwrap());
+        text.push('\n');
+    }
+    text
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<char> = hex.chars().filter(char::is_ascii_hexdigit).collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap())
+        .collect()
+}
+
+/// The newest version writes exactly these bytes, and they read back as the value.
+fn stands<T: Stored + PartialEq + Debug>(value: &T) {
+    let name = format!("{:?}_v{}.hex", T::KIND, T::VERSION).to_lowercase();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/store/golden")
+        .join(name);
+    let written = codec::encode(value).unwrap();
+    if !path.exists() && std::env::var_os("GREENROOM_GOLDEN").is_some() {
+        std::fs::write(&path, hex(&written)).unwrap();
+    }
+    let golden = bytes(&std::fs::read_to_string(&path).unwrap());
+    assert_eq!(written, golden, "{}", path.display());
+    assert_eq!(&codec::decode::<T>(&golden).unwrap(), value);
+}
+
+#[test]
+fn every_record_is_written_and_read_as_it_always_was() {
+    let mut agent = testing::fixed_agent();
+    agent.secrets = vec![testing::secret("API_KEY", "v1:AAAA")];
+    stands(&Sealed(agent));
+    stands(&Mark { number: 1 });
+    stands(&testing::head());
+    stands(&Tombstone {
+        created_at: clock::from_micros(-1),
+    });
+    stands(&testing::fixed_message());
+    stands(&Link(BlockLink {
+        block_id: BlockId::from_bytes([4; 16]),
+        label: "human".to_owned(),
+        ordinal: 2,
+    }));
+    stands(&testing::fixed_run());
+    stands(&testing::fixed_inbox());
+    stands(&testing::fixed_step());
+    stands(&StoredFrame(Bytes::from_static(b"data: [DONE]\n\n")));
+    let (run, expires_at) = (
+        RunId::from_bytes([7; 16]),
+        clock::from_micros(1_790_000_000_000_000),
+    );
+    stands(&IdempotencyRecord {
+        run,
+        body_hash: [11; 32],
+        expires_at,
+    });
+    stands(&CallbackEntry {
+        attempts: 2,
+        next_try: expires_at,
+    });
+    stands(&testing::fixed_block());
+    stands(&BlockVersion {
+        version: 7,
+        created_at: expires_at,
+    });
+    stands(&Trace {
+        request: "{}".to_owned(),
+        response: "[]".to_owned(),
+    });
+}

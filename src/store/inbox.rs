@@ -1,0 +1,77 @@
+//! Inbox entries: what an accepted run is to do and how far it has come, until it ends.
+
+use super::batch::Batch;
+use super::codec::{Kind, Stored};
+use super::keys::{self, section};
+use super::messages::{MessageV1, ToolReturnV1};
+use super::record::record;
+use super::runs::{InputV1, RunOptionsV1};
+use super::{ReadError, Store};
+use crate::domain::id::{AgentId, RunId};
+use crate::domain::page::Order;
+use crate::domain::run::{Inbox, LaneId, Phase, Progress};
+use bincode::{Decode, Encode};
+
+record! {
+    #[derive(Encode, Decode)]
+    struct InboxV1 for Inbox {
+        run_id: [u8; 16],
+        lane: LaneIdV1,
+        accepted: u64,
+        inputs: Vec<InputV1>,
+        input_ids: Vec<[u8; 16]>,
+        options: RunOptionsV1,
+        resume: bool,
+        progress: ProgressV1,
+        recoveries: u32,
+    }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    enum LaneIdV1 for LaneId { Default, Conversation(id: [u8; 16]) }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    struct ProgressV1 for Progress { committed_steps: u64, phase: PhaseV1 }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    enum PhaseV1 for Phase {
+        Idle,
+        Model { step_id: [u8; 16] },
+        Tools { step_id: [u8; 16], assistant: Box<MessageV1>, started: Vec<String>, finished: Vec<ToolReturnV1> },
+    }
+}
+
+impl Stored for Inbox {
+    const KIND: Kind = Kind::Inbox;
+    const VERSION: u8 = 1;
+    type Newest = InboxV1;
+}
+
+impl Batch {
+    /// Notes what an accepted run is to do, or how far it has come.
+    pub fn put_inbox(&mut self, agent: AgentId, inbox: &Inbox) {
+        self.put(keys::inbox(agent, inbox.run_id), inbox);
+    }
+
+    /// The run has ended.
+    pub fn delete_inbox(&mut self, agent: AgentId, run: RunId) {
+        self.delete(keys::inbox(agent, run));
+    }
+}
+
+impl Store {
+    /// What the agent has accepted and not ended, in order of acceptance.
+    pub fn inbox(&self, agent: AgentId) -> Result<Vec<Inbox>, ReadError> {
+        let entries = self
+            .disk()
+            .records(keys::section(agent, section::INBOX), Order::Ascending);
+        let mut entries: Vec<Inbox> = entries.collect::<Result<_, _>>()?;
+        entries.sort_by_key(|entry| entry.accepted);
+        Ok(entries)
+    }
+}

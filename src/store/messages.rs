@@ -1,0 +1,222 @@
+//! Messages: one record each, in the order they were committed.
+
+use super::batch::Batch;
+use super::codec::{Kind, Stored};
+use super::disk::damaged;
+use super::keys::{self, KeyRange, section};
+use super::record::record;
+use super::{ReadError, Store, bad_entry};
+use crate::domain::history::Span;
+use crate::domain::id::{AgentId, MessageId, RunId};
+use crate::domain::message::{
+    Approval, Image, Message, Part, Role, ToolCall, ToolOutput, ToolReturn, ToolStatus,
+};
+use crate::domain::page::Order;
+use bincode::{Decode, Encode};
+
+record! {
+    #[derive(Encode, Decode)]
+    struct MessageV1 for Message {
+        id: [u8; 16],
+        agent_id: [u8; 16],
+        sequence: u64,
+        role: RoleV1,
+        content: Vec<PartV1>,
+        name: Option<String>,
+        tool_calls: Vec<ToolCallV1>,
+        tool_returns: Vec<ToolReturnV1>,
+        approvals: Vec<ApprovalV1>,
+        model: Option<String>,
+        otid: Option<String>,
+        sender_id: Option<String>,
+        group_id: Option<String>,
+        batch_item_id: Option<String>,
+        step_id: Option<[u8; 16]>,
+        run_id: Option<[u8; 16]>,
+        conversation_id: Option<[u8; 16]>,
+        is_err: bool,
+        created_at: i64,
+        updated_at: i64,
+    }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    enum RoleV1 for Role { System, User, Assistant, Tool, Approval, Summary }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    enum PartV1 for Part {
+        Text { text: String, signature: Option<String> },
+        Image(image: ImageV1),
+        Reasoning { native: bool, reasoning: String, signature: Option<String> },
+        RedactedReasoning { data: String },
+        OmittedReasoning { signature: Option<String> },
+        SummarizedReasoning { id: String, summary: Vec<String>, encrypted_content: Option<String> },
+    }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    enum ImageV1 for Image {
+        Url { url: String },
+        Stored { file_id: Option<String>, media_type: Option<String>, data: Option<String>, detail: Option<String> },
+    }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    struct ToolCallV1 for ToolCall { id: String, name: String, arguments: String }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    struct ToolReturnV1 for ToolReturn {
+        tool_call_id: String,
+        status: ToolStatusV1,
+        output: ToolOutputV1,
+        stdout: Option<Vec<String>>,
+        stderr: Option<Vec<String>>,
+    }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    enum ToolStatusV1 for ToolStatus { Success, Error }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    enum ToolOutputV1 for ToolOutput { Packed(text: String), Parts(parts: Vec<PartV1>) }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    enum ApprovalV1 for Approval {
+        Decision { tool_call_id: String, approve: bool, reason: Option<String> },
+        Return(end: ToolReturnV1),
+    }
+}
+
+impl Stored for Message {
+    const KIND: Kind = Kind::Message;
+    const VERSION: u8 = 1;
+    type Newest = MessageV1;
+}
+
+impl Batch {
+    /// Writes a message at its sequence, in place of what was there (a recompile, an edit).
+    pub fn put_message(&mut self, message: &Message) {
+        self.put(keys::message(message.agent_id, message.sequence), message);
+        list(self, message);
+    }
+}
+
+/// Writes the entries that lead to the message.
+pub(super) fn list(batch: &mut Batch, message: &Message) {
+    let (agent, sequence) = (message.agent_id, message.sequence);
+    batch.set(
+        keys::message_place(message.id),
+        keys::write_message_place(agent, sequence),
+    );
+    if let Some(run) = message.run_id {
+        batch.set(keys::run_message(agent, run, sequence), []);
+    }
+}
+
+/// Removes the entry outside the agent's range that leads to the message.
+pub(super) fn unlist(batch: &mut Batch, message: &Message) {
+    batch.unset(keys::message_place(message.id));
+}
+
+impl Store {
+    /// The message at this sequence.
+    pub fn message_at(&self, agent: AgentId, sequence: u64) -> Result<Option<Message>, ReadError> {
+        self.disk().record(&keys::message(agent, sequence))
+    }
+
+    /// The messages of these spans, in their order.
+    ///
+    /// # Errors
+    /// `Damaged` also when one of them is not there.
+    pub fn messages_at(&self, agent: AgentId, spans: &[Span]) -> Result<Vec<Message>, ReadError> {
+        let mut messages = Vec::new();
+        for span in spans {
+            let end = span.first.saturating_add(span.count);
+            let range = KeyRange {
+                from: keys::message(agent, span.first),
+                to: keys::message(agent, end),
+            };
+            let before = messages.len() as u64;
+            for message in self.disk().records(range, Order::Ascending) {
+                messages.push(message?);
+            }
+            let found = messages.len() as u64 - before;
+            if found != span.count {
+                let detail = format!(
+                    "{found} of the messages {} to {} are there, {} should be",
+                    span.first, end, span.count
+                );
+                return Err(damaged(&keys::message(agent, span.first), detail));
+            }
+        }
+        Ok(messages)
+    }
+
+    /// Agent and sequence of a message; `None` also when its agent is deleted.
+    pub fn message_location(&self, id: MessageId) -> Result<Option<(AgentId, u64)>, ReadError> {
+        let key = keys::message_place(id);
+        let Some(value) = self.disk().get(&key)? else {
+            return Ok(None);
+        };
+        let place = keys::read_message_place(&value).ok_or_else(|| bad_entry(&key))?;
+        Ok(if self.is_buried(place.0)? {
+            None
+        } else {
+            Some(place)
+        })
+    }
+
+    /// All messages before `before` (or all there are), newest first.
+    pub fn messages_back(
+        &self,
+        agent: AgentId,
+        before: Option<u64>,
+    ) -> impl Iterator<Item = Result<Message, ReadError>> + use<> {
+        let all = keys::section(agent, section::MESSAGE);
+        let range = match before {
+            Some(before) => all.before(&keys::message(agent, before)),
+            None => all,
+        };
+        self.disk().records(range, Order::Descending)
+    }
+
+    /// All messages after `after` (or all there are), oldest first.
+    pub fn messages_forward(
+        &self,
+        agent: AgentId,
+        after: Option<u64>,
+    ) -> impl Iterator<Item = Result<Message, ReadError>> + use<> {
+        let all = keys::section(agent, section::MESSAGE);
+        let range = match after {
+            Some(after) => all.after(&keys::message(agent, after)),
+            None => all,
+        };
+        self.disk().records(range, Order::Ascending)
+    }
+
+    /// Everything a run has stored, its inputs included, oldest first.
+    pub fn run_messages(&self, agent: AgentId, run: RunId) -> Result<Vec<Message>, ReadError> {
+        let mut messages = Vec::new();
+        for entry in self.disk().scan(
+            keys::section_of_run(agent, section::RUN_MESSAGE, run),
+            Order::Ascending,
+        ) {
+            let (key, _) = entry?;
+            let sequence = keys::last_number(&key).ok_or_else(|| bad_entry(&key))?;
+            messages.extend(self.message_at(agent, sequence)?);
+        }
+        Ok(messages)
+    }
+}
