@@ -1,0 +1,53 @@
+//! Tools as JSON.
+
+use crate::domain::tool::Tool as Domain;
+use serde::Serialize;
+use serde_json::Value;
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Tool {
+    id: String,
+    tool_type: &'static str,
+    description: String,
+    source_type: String,
+    name: String,
+    tags: Vec<String>,
+    source_code: Option<String>,
+    json_schema: Value,
+    args_json_schema: Option<Value>,
+    return_char_limit: u64,
+    pip_requirements: Option<Value>,
+    npm_requirements: Option<Value>,
+    default_requires_approval: Option<bool>,
+    enable_parallel_execution: bool,
+    created_by_id: Option<String>,
+    last_updated_by_id: Option<String>,
+    metadata_: Value,
+    project_id: Option<String>,
+}
+
+impl From<&Domain> for Tool {
+    fn from(tool: &Domain) -> Self {
+        let user = tool.created_by.map(|id| id.to_string());
+        Self {
+            id: tool.id.to_string(),
+            tool_type: tool.tool_type.name(),
+            description: tool.description.clone(),
+            source_type: tool.source_type.clone(),
+            name: tool.name.clone(),
+            tags: tool.tags.clone(),
+            source_code: tool.source_code.clone(),
+            json_schema: tool.json_schema.clone(),
+            args_json_schema: tool.args_json_schema.clone(),
+            return_char_limit: tool.return_char_limit,
+            pip_requirements: None,
+            npm_requirements: None,
+            default_requires_approval: tool.default_requires_approval,
+            enable_parallel_execution: tool.enable_parallel_execution,
+            created_by_id: user.clone(),
+            last_updated_by_id: user,
+            metadata_: tool.metadata.clone(),
+            project_id: tool.project_id.clone(),
+        }
+    }
+}
