@@ -3,5 +3,6 @@
 #![recursion_limit = "256"]
 
 pub mod domain;
+pub mod providers;
 pub mod store;
 pub mod wire;

@@ -1,0 +1,35 @@
+//! Language models over the network, and the one that is built in.
+//!
+//! `registry` knows which providers there are and what a handle stands for; a [`Model`] makes one call. Each dialect
+//! has a file (`openai`), and all of them put their answers together in `accumulator`.
+
+mod accumulator;
+mod catalog;
+pub mod config;
+mod endpoint;
+mod listing;
+mod openai;
+mod provider;
+mod registry;
+mod rehearsal;
+mod setup;
+mod sse;
+#[cfg(test)]
+mod testing;
+mod vendors;
+
+pub use registry::{ProviderSummary, Providers, UnknownHandle};
+
+use crate::domain::model::{Answer, Delta, ModelError, ModelRequest};
+use futures_util::future::BoxFuture;
+
+/// One model of one provider.
+pub trait Model: Send + Sync {
+    /// Asks the model. Deltas come in order while it answers; the whole answer is the same whether it was streamed or not.
+    /// Dropping the future closes the connection.
+    fn answer<'a>(
+        &'a self,
+        request: &'a ModelRequest,
+        deltas: &'a mut (dyn FnMut(Delta) + Send),
+    ) -> BoxFuture<'a, Result<Answer, ModelError>>;
+}

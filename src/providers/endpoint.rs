@@ -1,0 +1,113 @@
+//! One provider's address with its key, and the HTTP client for it.
+
+use super::config::{ApiKey, Timeouts};
+use super::vendors::{Dialect, OPENAI_BASE};
+use reqwest::{Client, RequestBuilder};
+use std::sync::OnceLock;
+use url::{Host, Url};
+
+/// A configured provider. The client is made on first use: making one reads the system's certificates.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    /// The part of the handle before the slash.
+    pub(crate) name: String,
+    pub(crate) provider_type: String,
+    pub(crate) endpoint_type: String,
+    /// Without a slash at its end.
+    pub(crate) base_url: String,
+    pub(crate) key: Option<ApiKey>,
+    pub(crate) dialect: Dialect,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) client: OnceLock<Client>,
+}
+
+impl Endpoint {
+    /// Whether this is OpenAI itself: only there some fields are known, and only its own list needs sorting out.
+    pub(crate) fn is_official(&self) -> bool {
+        self.base_url == OPENAI_BASE
+    }
+
+    /// The address without the version at its end, for the lists that stand beside `/v1`.
+    pub(crate) fn root(&self) -> &str {
+        self.base_url.strip_suffix("/v1").unwrap_or(&self.base_url)
+    }
+
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.as_ref().map(ApiKey::reveal)
+    }
+
+    /// # Errors
+    /// Why there can be no client: the system has no certificates to trust.
+    pub(crate) fn get(&self, url: &str) -> Result<RequestBuilder, String> {
+        Ok(self.with_key(self.client()?.get(url)))
+    }
+
+    /// # Errors
+    /// As `get`.
+    pub(crate) fn post(&self, url: &str) -> Result<RequestBuilder, String> {
+        Ok(self.with_key(self.client()?.post(url)))
+    }
+
+    fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
+        match self.key() {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
+    }
+
+    fn client(&self) -> Result<&Client, String> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client =
+            build_client(&self.base_url, &self.timeouts).map_err(|error| causes(&error))?;
+        Ok(self.client.get_or_init(|| client))
+    }
+}
+
+/// A client for one address. Plain HTTP needs no certificates, so it works where there are none; what is on this
+/// machine is never asked through a proxy.
+fn build_client(base_url: &str, timeouts: &Timeouts) -> reqwest::Result<Client> {
+    install_crypto();
+    let mut builder = Client::builder()
+        .connect_timeout(timeouts.connect())
+        .user_agent(concat!("greenroom/", env!("CARGO_PKG_VERSION")));
+    if base_url.starts_with("http:") {
+        builder = builder.tls_certs_only([]);
+    }
+    if is_loopback(base_url) {
+        builder = builder.no_proxy();
+    }
+    builder.build()
+}
+
+/// reqwest is built without a default for TLS and panics if nobody chose one.
+fn install_crypto() {
+    static INSTALLED: OnceLock<()> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        // Refused only if another part of the program has chosen already, which is as good.
+        drop(rustls::crypto::ring::default_provider().install_default());
+    });
+}
+
+fn is_loopback(url: &str) -> bool {
+    let url = Url::parse(url).ok();
+    match url.as_ref().and_then(Url::host) {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// An error with everything that caused it, on one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,315 @@
+//! From stored messages to what a model may be shown (providers-and-context §4): a call stands with exactly one
+//! return, a return never without its call, and nothing is empty. Pure; borrows everything.
+
+use crate::domain::message::{Message, Part, Role, ToolCall, ToolReturn};
+use std::collections::{HashMap, HashSet};
+
+/// One entry of the conversation as every dialect knows it.
+#[derive(Debug)]
+pub(crate) enum Entry<'a> {
+    System(&'a Message),
+    User(&'a Message),
+    Assistant(Turn<'a>),
+}
+
+/// What the model said in one step, and how its calls ended.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    pub(crate) parts: Vec<&'a Part>,
+    /// The model that said it.
+    pub(crate) model: Option<&'a str>,
+    /// In call order.
+    pub(crate) calls: Vec<(&'a ToolCall, &'a ToolReturn)>,
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &'a str> {
+        self.parts
+            .iter()
+            .filter_map(|part| part.text())
+            .filter(|text| !text.is_empty())
+    }
+}
+
+/// The conversation that `messages` hold. Approval responses are left out, an approval request joins the calls of
+/// its step, calls that were never answered and turns that say nothing are left out.
+pub(crate) fn entries<'a>(messages: &[&'a Message]) -> Vec<Entry<'a>> {
+    let mut entries = Vec::with_capacity(messages.len());
+    let mut rest = messages;
+    while let [message, after @ ..] = rest {
+        rest = after;
+        match message.role {
+            Role::System => entries.push(Entry::System(message)),
+            Role::User | Role::Summary => entries.push(Entry::User(message)),
+            Role::Assistant | Role::Approval => {
+                let joined = requests_of_step(message, after);
+                rest = &after[joined.len()..];
+                entries.extend(turn(message, joined, rest).map(Entry::Assistant));
+            }
+            // Shown with its call, or not at all.
+            Role::Tool => (),
+        }
+    }
+    entries
+}
+
+/// The approval requests that directly follow a message with calls: the same answer of the model.
+fn requests_of_step<'m, 'a>(message: &Message, after: &'m [&'a Message]) -> &'m [&'a Message] {
+    let is_request =
+        |message: &&&Message| message.role == Role::Approval && !message.tool_calls.is_empty();
+    let count = if message.tool_calls.is_empty() {
+        0
+    } else {
+        after.iter().take_while(is_request).count()
+    };
+    &after[..count]
+}
+
+/// What a message and the requests of its step said, with the returns found `after` them.
+fn turn<'a>(
+    message: &'a Message,
+    joined: &[&'a Message],
+    after: &[&'a Message],
+) -> Option<Turn<'a>> {
+    let step = || std::iter::once(message).chain(joined.iter().copied());
+    let mut seen = HashSet::new();
+    let calls: Vec<&ToolCall> = step()
+        .flat_map(|message| &message.tool_calls)
+        .filter(|call| seen.insert(call.id.as_str()))
+        .collect();
+    let returns = returns(&seen, after);
+    let turn = Turn {
+        parts: step().flat_map(|message| &message.content).collect(),
+        model: message.model.as_deref(),
+        calls: calls
+            .into_iter()
+            .filter_map(|call| Some((call, *returns.get(call.id.as_str())?)))
+            .collect(),
+    };
+    let says_something = !turn.calls.is_empty() || turn.texts().next().is_some();
+    says_something.then_some(turn)
+}
+
+/// The first return of each of `ids`. Some servers number their calls anew in every answer, so the search ends where
+/// an id is called again.
+fn returns<'a>(ids: &HashSet<&str>, after: &[&'a Message]) -> HashMap<&'a str, &'a ToolReturn> {
+    let mut found: HashMap<&str, &ToolReturn> = HashMap::new();
+    for message in after {
+        let called_again = message
+            .tool_calls
+            .iter()
+            .any(|call| ids.contains(call.id.as_str()));
+        if found.len() == ids.len() || called_again {
+            break;
+        }
+        let returns = if message.role == Role::Tool {
+            message.tool_returns.as_slice()
+        } else {
+            &[]
+        };
+        for end in returns
+            .iter()
+            .filter(|end| ids.contains(end.tool_call_id.as_str()))
+        {
+            found.entry(&end.tool_call_id).or_insert(end);
+        }
+    }
+    found
+}
+
+/// Characters of a call's id that every provider takes.
+const MAX_ID_CHARS: usize = 29;
+
+/// Call ids as providers take them, different ids staying different: one table a request.
+#[derive(Debug, Default)]
+pub(crate) struct CallIds<'a> {
+    sent: HashMap<&'a str, String>,
+    taken: HashSet<String>,
+}
+
+impl<'a> CallIds<'a> {
+    /// The id to send; the same for the same id. An id that already fits goes as it is unless another took it first.
+    pub(crate) fn id(&mut self, id: &'a str) -> String {
+        if let Some(sent) = self.sent.get(id) {
+            return sent.clone();
+        }
+        let clean = name(id, MAX_ID_CHARS);
+        let numbered = (2..).map(|number| {
+            let suffix = format!("_{number}");
+            format!(
+                "{}{suffix}",
+                &clean[..clean.len().min(MAX_ID_CHARS - suffix.len())]
+            )
+        });
+        let free = std::iter::once(clean.clone())
+            .chain(numbered)
+            .find(|candidate| !self.taken.contains(candidate));
+        let sent = free.expect("the numbers do not run out");
+        self.taken.insert(sent.clone());
+        self.sent.insert(id, sent.clone());
+        sent
+    }
+}
+
+/// A name as providers take it: `[A-Za-z0-9_-]`, at least one and at most `limit` characters.
+pub(crate) fn name(text: &str, limit: usize) -> String {
+    let allowed = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') {
+            c
+        } else {
+            '_'
+        }
+    };
+    let name: String = text.chars().map(allowed).take(limit).collect();
+    if name.is_empty() {
+        "unnamed".to_owned()
+    } else {
+        name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::clock;
+    use crate::domain::id::AgentId;
+    use crate::domain::message::{ToolOutput, ToolStatus};
+    use proptest::prelude::*;
+
+    fn message(role: Role, text: &str, calls: &[&str], returns: &[&str]) -> Message {
+        let mut message = Message::new(AgentId::new(), role, clock::now());
+        message.content = vec![Part::of_text(text)];
+        let call = |id: &&str| ToolCall {
+            id: (*id).to_owned(),
+            name: "tool".to_owned(),
+            arguments: "{}".to_owned(),
+        };
+        message.tool_calls = calls.iter().map(call).collect();
+        let end = |id: &&str| ToolReturn {
+            tool_call_id: (*id).to_owned(),
+            status: ToolStatus::Success,
+            output: ToolOutput::Packed("{}".to_owned()),
+            stdout: None,
+            stderr: None,
+        };
+        message.tool_returns = returns.iter().map(end).collect();
+        message
+    }
+
+    /// `u`, `s`, `a(text)[ids]`: the conversation in short.
+    fn shape(messages: &[Message]) -> Vec<String> {
+        let messages: Vec<&Message> = messages.iter().collect();
+        let short = |entry: &Entry<'_>| match entry {
+            Entry::System(_) => "s".to_owned(),
+            Entry::User(_) => "u".to_owned(),
+            Entry::Assistant(turn) => {
+                let ids: Vec<&str> = turn
+                    .calls
+                    .iter()
+                    .map(|(call, _)| call.id.as_str())
+                    .collect();
+                format!("a{}[{}]", turn.texts().collect::<String>(), ids.join(" "))
+            }
+        };
+        entries(&messages).iter().map(short).collect()
+    }
+
+    #[test]
+    fn orphans_repeats_and_silence_are_left_out() {
+        let history = [
+            message(Role::Tool, "", &[], &["gone"]),
+            message(Role::User, "hello", &[], &[]),
+            message(Role::Assistant, "", &["a", "a", "b", "never"], &[]),
+            message(Role::Tool, "", &[], &["b", "a", "b"]),
+            message(Role::Assistant, "", &[], &[]),
+            message(Role::Assistant, "", &["open"], &[]),
+        ];
+        assert_eq!(shape(&history), ["u", "a[a b]"]);
+    }
+
+    #[test]
+    fn an_approval_request_joins_its_step_and_an_unanswered_one_is_dropped() {
+        let mut history = vec![
+            message(Role::Assistant, "ok", &["free"], &[]),
+            message(Role::Approval, "", &["gated"], &[]),
+            message(Role::Approval, "", &[], &[]),
+            message(Role::Tool, "", &[], &["free", "gated"]),
+        ];
+        assert_eq!(shape(&history), ["aok[free gated]"]);
+        history.truncate(2);
+        assert_eq!(shape(&history), ["aok[]"]);
+    }
+
+    #[test]
+    fn an_id_that_is_used_again_gets_the_return_of_its_own_step() {
+        let history = [
+            message(Role::Assistant, "", &["call_0"], &[]),
+            message(Role::Assistant, "", &["call_0"], &[]),
+            message(Role::Tool, "", &[], &["call_0"]),
+        ];
+        assert_eq!(shape(&history), ["a[call_0]"]);
+    }
+
+    #[test]
+    fn ids_are_made_to_fit_and_stay_different() {
+        let mut ids = CallIds::default();
+        let long = "chatcmpl-tool-0123456789abcdef0123456789abcdef";
+        let other = "chatcmpl-tool-0123456789abcdefffffffffffffffff";
+        let sent = [
+            ids.id(long),
+            ids.id(other),
+            ids.id("a.b"),
+            ids.id("a_b"),
+            ids.id(long),
+        ];
+        assert_eq!(sent[0].len(), MAX_ID_CHARS);
+        assert_eq!(sent[1].len(), MAX_ID_CHARS);
+        assert_eq!((sent[2].as_str(), sent[3].as_str()), ("a_b", "a_b_2"));
+        assert_ne!(sent[0], sent[1]);
+        assert_eq!(sent[0], sent[4]);
+    }
+
+    fn any_message() -> impl Strategy<Value = Message> {
+        let roles = [
+            Role::System,
+            Role::User,
+            Role::Assistant,
+            Role::Assistant,
+            Role::Tool,
+            Role::Tool,
+            Role::Approval,
+            Role::Summary,
+        ];
+        let ids = || prop::collection::vec(prop::sample::select(vec!["a", "b", "c"]), 0..3);
+        (
+            prop::sample::select(roles.to_vec()),
+            ids(),
+            ids(),
+            any::<bool>(),
+        )
+            .prop_map(|(role, calls, returns, spoken)| {
+                let calls = if matches!(role, Role::Assistant | Role::Approval) {
+                    calls
+                } else {
+                    Vec::new()
+                };
+                message(role, if spoken { "text" } else { "" }, &calls, &returns)
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_history_calls_are_unique_answered_and_turns_are_not_empty(
+            history in prop::collection::vec(any_message(), 0..12)
+        ) {
+            let messages: Vec<&Message> = history.iter().collect();
+            for entry in entries(&messages) {
+                let Entry::Assistant(turn) = entry else { continue };
+                let ids: HashSet<&str> = turn.calls.iter().map(|(call, _)| call.id.as_str()).collect();
+                prop_assert_eq!(ids.len(), turn.calls.len());
+                prop_assert!(turn.calls.iter().all(|(call, end)| call.id == end.tool_call_id));
+                prop_assert!(!turn.calls.is_empty() || turn.texts().next().is_some());
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! All providers of this Greenroom: what a handle stands for, which model a configuration means, what there is to
+//! choose from.
+
+use super::Model;
+use super::catalog::{self, MAX_DEFAULT_WINDOW};
+use super::config::{Listing, ProvidersConfig};
+use super::listing::Listed;
+use super::openai::OpenAi;
+use super::provider::{NotOffered, Provider, config_for};
+use super::rehearsal::{self, Rehearsal};
+use super::setup::{self, Setup};
+use super::vendors::{canonical, canonical_name};
+use crate::domain::model::{
+    EmbeddingConfig, EmbeddingInfo, Handle, LlmConfig, ModelError, ModelErrorClass, ModelInfo,
+};
+use futures_util::future::join_all;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The providers and their models. Cheap to clone; clones share lists and connections.
+#[derive(Debug, Clone)]
+pub struct Providers {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    providers: Vec<Provider>,
+    default_model: Option<Handle>,
+    context_windows: BTreeMap<String, u64>,
+    listing: Listing,
+}
+
+/// Why a handle gives no configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownHandle {
+    /// No handle was given, or an alias of the default, and no default is configured.
+    #[error("no model is named, and providers.default_model is not configured")]
+    NoDefault,
+    #[error("'{0}' is not a handle, expected 'provider/model'")]
+    Malformed(String),
+    #[error("the handle '{handle}' names no configured provider ({configured})")]
+    NoProvider { handle: String, configured: String },
+    #[error("the provider '{}' has no model '{}'", .0.provider, .0.model)]
+    NoModel(Handle),
+}
+
+/// One line of what `serve` says about models at its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderSummary {
+    pub name: String,
+    /// `None` for the built-in provider.
+    pub base_url: Option<String>,
+    /// Models for conversation; `None` while the endpoint has not given a list.
+    pub models: Option<usize>,
+}
+
+impl Providers {
+    /// Reads configuration and environment; nothing is asked of the network. `variable` looks up an environment
+    /// variable; an empty one counts as unset, and what the configuration gives wins.
+    ///
+    /// # Errors
+    /// All problems, each naming its option.
+    pub fn new(
+        config: ProvidersConfig,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<String>> {
+        let Setup {
+            providers,
+            default_model,
+        } = setup::read(&config, variable)?;
+        let ProvidersConfig {
+            context_windows,
+            listing,
+            ..
+        } = config;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                providers,
+                default_model,
+                context_windows,
+                listing,
+            }),
+        })
+    }
+
+    /// The model that a configuration names, at the address its provider is configured with: a client names models,
+    /// never addresses (a key must not travel to an address that its owner did not choose).
+    ///
+    /// # Errors
+    /// `NotFound` when no configured provider fits.
+    pub fn model(&self, config: &LlmConfig) -> Result<Arc<dyn Model>, ModelError> {
+        let handle = canonical(config.handle());
+        if handle == rehearsal::handle() {
+            return Ok(Arc::new(Rehearsal));
+        }
+        let provider = match &config.handle {
+            // Never another provider than the one that is named: a conversation is not for everybody.
+            Some(_) => self.provider(&handle.provider),
+            None => self.by_description(config),
+        };
+        let provider = provider.ok_or_else(|| ModelError {
+            class: ModelErrorClass::NotFound,
+            detail: format!("no configured provider has the model {handle}"),
+        })?;
+        Ok(Arc::new(OpenAi {
+            endpoint: provider.endpoint.clone(),
+        }))
+    }
+
+    /// The provider of a configuration that was given whole and without a handle: by its name, its address, its type.
+    fn by_description(&self, config: &LlmConfig) -> Option<&Provider> {
+        let first = |fits: &dyn Fn(&Provider) -> bool| {
+            self.inner.providers.iter().find(|provider| fits(provider))
+        };
+        let kind = config.model_endpoint_type.as_str();
+        let address = config
+            .model_endpoint
+            .as_deref()
+            .map(|url| url.trim_end_matches('/'));
+        let named = config
+            .provider_name
+            .as_deref()
+            .and_then(|name| self.provider(name));
+        named
+            .or_else(|| first(&|provider| Some(provider.endpoint.base_url.as_str()) == address))
+            .or_else(|| self.provider(canonical_name(kind)))
+            .or_else(|| first(&|provider| provider.endpoint.endpoint_type == kind))
+    }
+
+    /// The configuration that a handle stands for, aliases resolved; `None` is the default model. May ask the
+    /// provider for its list, and then takes at most as long as that may.
+    ///
+    /// # Errors
+    /// The handle is not known. A provider whose list cannot be had, or whose address is the operator's own, is
+    /// trusted to have the model.
+    pub async fn configure(&self, handle: Option<&str>) -> Result<LlmConfig, UnknownHandle> {
+        let handle = match handle {
+            None | Some("letta/auto" | "letta/letta-free") => self
+                .inner
+                .default_model
+                .clone()
+                .ok_or(UnknownHandle::NoDefault)?,
+            Some(text) => parse(text)?,
+        };
+        if handle == rehearsal::handle() {
+            return Ok(built_in().config);
+        }
+        let provider = self.named(&handle)?;
+        match provider.window(&handle.model, &self.inner.listing).await {
+            Ok(window) => Ok(self.info(provider, &handle.model, window).config),
+            Err(NotOffered) => Err(UnknownHandle::NoModel(handle)),
+        }
+    }
+
+    /// The handle that requests get that name none.
+    pub fn default_handle(&self) -> Option<&Handle> {
+        self.inner.default_model.as_ref()
+    }
+
+    /// The models for conversation, of all providers at once: one that does not answer in time shows its last list.
+    pub async fn models(&self) -> Vec<ModelInfo> {
+        let mut models = vec![built_in()];
+        for (provider, listed) in self.lists().await {
+            let offers = provider.offers(listed.as_deref()).into_iter();
+            models.extend(offers.map(|(model, window)| self.info(provider, &model, window)));
+        }
+        models
+    }
+
+    /// The embedding models, of all providers at once.
+    pub async fn embedding_models(&self) -> Vec<EmbeddingInfo> {
+        let lists = self.lists().await;
+        lists
+            .into_iter()
+            .flat_map(|(provider, listed)| provider.embeddings(listed.as_deref()))
+            .collect()
+    }
+
+    /// The configuration of an embedding model. May ask the provider for its list.
+    ///
+    /// # Errors
+    /// The handle is not known.
+    pub async fn configure_embedding(
+        &self,
+        handle: &str,
+    ) -> Result<EmbeddingConfig, UnknownHandle> {
+        let handle = parse(handle)?;
+        let provider = self.named(&handle)?;
+        let among = |models: Vec<EmbeddingInfo>| {
+            models
+                .into_iter()
+                .map(|model| model.config)
+                .find(|config| config.embedding_model == handle.model)
+        };
+        if let Some(config) = among(provider.embeddings(provider.cache.known().as_deref())) {
+            return Ok(config);
+        }
+        let listed = provider.list(&self.inner.listing).await;
+        among(provider.embeddings(listed.as_deref())).ok_or(UnknownHandle::NoModel(handle))
+    }
+
+    /// Asks for the lists that are too old, so that nobody else has to wait for them.
+    pub async fn refresh(&self) {
+        self.lists().await;
+    }
+
+    /// What is configured, with what is known by now.
+    pub fn summary(&self) -> Vec<ProviderSummary> {
+        let built_in = ProviderSummary {
+            name: rehearsal::PROVIDER.to_owned(),
+            base_url: None,
+            models: Some(1),
+        };
+        std::iter::once(built_in)
+            .chain(self.inner.providers.iter().map(Provider::summary))
+            .collect()
+    }
+
+    fn provider(&self, name: &str) -> Option<&Provider> {
+        self.inner
+            .providers
+            .iter()
+            .find(|provider| provider.endpoint.name == name)
+    }
+
+    /// The provider of a handle.
+    fn named(&self, handle: &Handle) -> Result<&Provider, UnknownHandle> {
+        self.provider(&handle.provider).ok_or_else(|| {
+            let names: Vec<String> = self.summary().into_iter().map(|line| line.name).collect();
+            UnknownHandle::NoProvider {
+                handle: handle.to_string(),
+                configured: names.join(", "),
+            }
+        })
+    }
+
+    async fn lists(&self) -> Vec<(&Provider, Option<Arc<[Listed]>>)> {
+        let list = async |provider| {
+            (
+                provider,
+                Provider::list(provider, &self.inner.listing).await,
+            )
+        };
+        join_all(self.inner.providers.iter().map(list)).await
+    }
+
+    /// A model with the window its operator, its endpoint or its name gives it, in this order.
+    fn info(&self, provider: &Provider, model: &str, listed_window: Option<u64>) -> ModelInfo {
+        let max_context_window = listed_window.unwrap_or_else(|| catalog::window(model));
+        let mut config = provider.config(model, max_context_window);
+        let by_hand = config
+            .handle
+            .as_ref()
+            .and_then(|handle| self.inner.context_windows.get(handle));
+        config.context_window = by_hand.copied().unwrap_or(config.context_window);
+        let max_context_window = max_context_window.max(config.context_window);
+        ModelInfo {
+            config,
+            provider_type: provider.endpoint.provider_type.clone(),
+            max_context_window,
+        }
+    }
+}
+
+fn parse(handle: &str) -> Result<Handle, UnknownHandle> {
+    Handle::parse(handle)
+        .map(canonical)
+        .ok_or_else(|| UnknownHandle::Malformed(handle.to_owned()))
+}
+
+/// The rehearsal model as it is listed: strict clients know only a closed list of types.
+fn built_in() -> ModelInfo {
+    let config = config_for(
+        rehearsal::PROVIDER,
+        "openai",
+        None,
+        rehearsal::MODEL,
+        MAX_DEFAULT_WINDOW,
+    );
+    ModelInfo {
+        config,
+        provider_type: "openai".to_owned(),
+        max_context_window: MAX_DEFAULT_WINDOW,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,365 @@
+//! From configuration and environment to the providers there are, with every problem found on the way.
+
+use super::config::{ApiKey, CustomProvider, ProviderConfig, ProvidersConfig};
+use super::endpoint::Endpoint;
+use super::listing::Cache;
+use super::provider::Provider;
+use super::rehearsal;
+use super::vendors::{PLAIN, VENDORS, Vendor, canonical};
+use crate::domain::model::Handle;
+use std::sync::{Arc, OnceLock};
+use url::Url;
+
+/// What was configured.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) providers: Vec<Provider>,
+    pub(crate) default_model: Option<Handle>,
+}
+
+/// Reads everything; `variable` looks up an environment variable.
+///
+/// # Errors
+/// All problems, each naming its option.
+pub(crate) fn read(
+    config: &ProvidersConfig,
+    variable: impl Fn(&str) -> Option<String>,
+) -> Result<Setup, Vec<String>> {
+    let mut setup = Reading {
+        config,
+        providers: Vec::new(),
+        problems: Vec::new(),
+    };
+    setup.check_times();
+    for (vendor, settings) in VENDORS.iter().zip(sections(config)) {
+        setup.add_vendor(vendor, settings, &variable);
+    }
+    for (at, custom) in config.custom.iter().enumerate() {
+        setup.add_custom(&format!("providers.custom[{at}]"), custom);
+    }
+    let default_model = setup.default_model();
+    let Reading {
+        providers,
+        problems,
+        ..
+    } = setup;
+    if problems.is_empty() {
+        Ok(Setup {
+            providers,
+            default_model,
+        })
+    } else {
+        Err(problems)
+    }
+}
+
+struct Reading<'a> {
+    config: &'a ProvidersConfig,
+    providers: Vec<Provider>,
+    problems: Vec<String>,
+}
+
+impl Reading<'_> {
+    fn check_times(&mut self) {
+        let (times, listing) = (&self.config.timeouts, &self.config.listing);
+        let positive = [
+            ("timeouts.connect_ms", times.connect_ms),
+            ("timeouts.first_byte_ms", times.first_byte_ms),
+            ("timeouts.idle_ms", times.idle_ms),
+            ("timeouts.call_ms", times.call_ms),
+            ("listing.timeout_ms", listing.timeout_ms),
+        ];
+        for (option, _) in positive.into_iter().filter(|(_, value)| *value == 0) {
+            self.problems.push(format!(
+                "providers.{option}: 0 leaves no time for an answer"
+            ));
+        }
+    }
+
+    /// A vendor is configured when it has an address: its own with a key, or another one.
+    fn add_vendor(
+        &mut self,
+        vendor: &Vendor,
+        settings: &ProviderConfig,
+        variable: &impl Fn(&str) -> Option<String>,
+    ) {
+        let variable = |name: &&str| {
+            variable(name)
+                .map(|value| value.trim().to_owned())
+                .filter(|value| !value.is_empty())
+        };
+        let key = given(settings.api_key.as_ref()).or_else(|| {
+            vendor
+                .key_variable
+                .as_ref()
+                .and_then(variable)
+                .map(ApiKey::new)
+        });
+        let base = settings.base_url.clone().filter(|base| !base.is_empty());
+        let base = base.or_else(|| vendor.base_variables.iter().find_map(variable));
+        let Some(base) = base.or_else(|| {
+            vendor
+                .public_base
+                .filter(|_| key.is_some())
+                .map(str::to_owned)
+        }) else {
+            return;
+        };
+
+        let option = format!("providers.{}", section(vendor));
+        let Some(mut base_url) = self.checked_url(&option, &base) else {
+            return;
+        };
+        if vendor.public_base.is_none() && !base_url.ends_with("/v1") {
+            // Servers of one's own are known by their root as well.
+            base_url.push_str("/v1");
+        }
+        let endpoint = Endpoint {
+            name: vendor.name.to_owned(),
+            provider_type: vendor.provider_type.to_owned(),
+            endpoint_type: vendor.endpoint_type.to_owned(),
+            base_url,
+            key,
+            dialect: vendor.dialect,
+            timeouts: self.config.timeouts,
+            client: OnceLock::new(),
+        };
+        self.add(&option, endpoint, &settings.models);
+    }
+
+    fn add_custom(&mut self, option: &str, custom: &CustomProvider) {
+        let name = custom.name.as_str();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let reserved = [rehearsal::PROVIDER, "letta", "openai-proxy"].contains(&name);
+        if name.is_empty() || !name.chars().all(is_plain) {
+            self.problems.push(format!(
+                "{option}.name: '{name}' is not made of letters, digits, '_', '-' and '.'"
+            ));
+        } else if reserved || self.has(name) {
+            self.problems
+                .push(format!("{option}.name: '{name}' is taken"));
+        }
+        let Some(base_url) = self.checked_url(option, &custom.base_url) else {
+            return;
+        };
+        let endpoint = Endpoint {
+            name: name.to_owned(),
+            provider_type: "openai".to_owned(),
+            endpoint_type: "openai".to_owned(),
+            base_url,
+            key: given(custom.api_key.as_ref()),
+            dialect: PLAIN,
+            timeouts: self.config.timeouts,
+            client: OnceLock::new(),
+        };
+        self.add(option, endpoint, &custom.models);
+    }
+
+    fn add(&mut self, option: &str, endpoint: Endpoint, chosen: &[String]) {
+        if endpoint
+            .key()
+            .is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            self.problems.push(format!(
+                "{option}.api_key: holds spaces or characters that a header cannot carry"
+            ));
+        }
+        self.providers.push(Provider {
+            endpoint: Arc::new(endpoint),
+            chosen: chosen.to_vec(),
+            cache: Cache::default(),
+        });
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.providers
+            .iter()
+            .any(|provider| provider.endpoint.name == name)
+    }
+
+    fn checked_url(&mut self, option: &str, text: &str) -> Option<String> {
+        match checked_url(text) {
+            Ok(url) => Some(url),
+            Err(reason) => {
+                self.problems.push(format!(
+                    "{option}.base_url: '{}' {reason}",
+                    without_password(text)
+                ));
+                None
+            }
+        }
+    }
+
+    /// The configured default, or the built-in model while it is the only one.
+    fn default_model(&mut self) -> Option<Handle> {
+        let Some(text) = self
+            .config
+            .default_model
+            .as_deref()
+            .filter(|text| !text.is_empty())
+        else {
+            return self.providers.is_empty().then(rehearsal::handle);
+        };
+        let Some(handle) = Handle::parse(text).map(canonical) else {
+            self.problems.push(format!(
+                "providers.default_model: '{text}' is not a handle, expected 'provider/model'"
+            ));
+            return None;
+        };
+        if handle != rehearsal::handle() && !self.has(&handle.provider) {
+            self.problems.push(format!(
+                "providers.default_model: '{text}' names a provider that is not configured"
+            ));
+        }
+        Some(handle)
+    }
+}
+
+fn given(key: Option<&ApiKey>) -> Option<ApiKey> {
+    key.filter(|key| !key.reveal().is_empty()).cloned()
+}
+
+/// The sections of the configuration in the order of `VENDORS`.
+fn sections(config: &ProvidersConfig) -> [&ProviderConfig; VENDORS.len()] {
+    [
+        &config.openai,
+        &config.ollama,
+        &config.vllm,
+        &config.sglang,
+        &config.lmstudio,
+        &config.llamacpp,
+        &config.openrouter,
+        &config.groq,
+        &config.together,
+        &config.deepseek,
+        &config.xai,
+    ]
+}
+
+fn section(vendor: &Vendor) -> &'static str {
+    if vendor.name == "lmstudio_openai" {
+        "lmstudio"
+    } else {
+        vendor.name
+    }
+}
+
+/// The address without a slash at its end.
+fn checked_url(text: &str) -> Result<String, &'static str> {
+    let url = Url::parse(text.trim()).map_err(|_| "is not an address")?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err("is not an http or https address");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(
+            "holds a name or password: addresses are shown to clients, a key belongs in api_key",
+        );
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("has a query or fragment, but paths are added to its end");
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// An address for a message.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    format!("{scheme}://{rest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn setup(options: Value, environment: &[(&str, &str)]) -> Result<Setup, Vec<String>> {
+        let config: ProvidersConfig = serde_json::from_value(options).unwrap();
+        let value = |name: &str| {
+            environment
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
+        read(&config, value)
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once_and_no_password_is_shown() {
+        let options = json!({
+            "default_model": "nobody/model",
+            "timeouts": {"idle_ms": 0},
+            "openai": {"base_url": "ftp://x"},
+            "groq": {"api_key": "a\nb"},
+            "custom": [
+                {"name": "a/b", "base_url": "http://localhost"},
+                {"name": "greenroom", "base_url": "http://localhost"},
+                {"name": "c", "base_url": "http://me:hunter2@localhost"},
+            ],
+        });
+        let problems = setup(options, &[]).unwrap_err();
+        let options = [
+            "providers.timeouts.idle_ms",
+            "providers.openai.base_url",
+            "providers.groq.api_key",
+            "providers.custom[0].name",
+            "providers.custom[1].name",
+            "providers.custom[2].base_url",
+            "providers.default_model",
+        ];
+        assert_eq!(problems.len(), options.len(), "{problems:?}");
+        for (problem, option) in problems.iter().zip(options) {
+            assert!(
+                problem.starts_with(option) && !problem.contains("hunter2"),
+                "{problem}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_configuration_wins_over_the_environment() {
+        let environment = [
+            ("OPENAI_API_BASE", "http://two/v1"),
+            ("OPENAI_BASE_URL", "http://one/v1/"),
+            ("GROQ_API_KEY", " k\n"),
+            ("XAI_API_KEY", ""),
+        ];
+        let base_urls = |options| -> Vec<String> {
+            let providers = setup(options, &environment).unwrap().providers;
+            providers
+                .into_iter()
+                .map(|provider| provider.endpoint.base_url.clone())
+                .collect()
+        };
+        assert_eq!(
+            base_urls(json!({})),
+            ["http://one/v1", "https://api.groq.com/openai/v1"]
+        );
+        assert_eq!(
+            base_urls(json!({"openai": {"base_url": "http://three/v1"}}))[0],
+            "http://three/v1"
+        );
+    }
+
+    #[test]
+    fn servers_of_ones_own_may_be_named_by_their_root() {
+        let setup = setup(
+            json!({}),
+            &[
+                ("OLLAMA_BASE_URL", "http://localhost:11434/"),
+                ("VLLM_API_BASE", "http://gpu:8000/v1"),
+            ],
+        );
+        let providers = setup.unwrap().providers;
+        let base_urls: Vec<&str> = providers
+            .iter()
+            .map(|provider| provider.endpoint.base_url.as_str())
+            .collect();
+        assert_eq!(
+            base_urls,
+            ["http://localhost:11434/v1", "http://gpu:8000/v1"]
+        );
+    }
+}

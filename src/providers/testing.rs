@@ -1,0 +1,158 @@
+//! What the tests of this folder share: requests, and a server that answers what it is told to.
+
+use super::catalog;
+use crate::domain::clock;
+use crate::domain::id::AgentId;
+use crate::domain::message::{Message, Part, Role};
+use crate::domain::model::{LlmConfig, ModelRequest, ToolChoice};
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+pub(crate) fn config(model: &str) -> LlmConfig {
+    super::provider::config_for(
+        "openai",
+        "openai",
+        Some("http://test"),
+        model,
+        catalog::window(model),
+    )
+}
+
+pub(crate) fn user(text: &str) -> Arc<Message> {
+    let mut message = Message::new(AgentId::new(), Role::User, clock::now());
+    message.content = vec![Part::of_text(text)];
+    Arc::new(message)
+}
+
+pub(crate) fn request(model: &str, text: &str) -> ModelRequest {
+    ModelRequest {
+        config: Arc::new(config(model)),
+        system: "You are a test.".into(),
+        messages: vec![user(text)],
+        tools: Arc::new([]),
+        choice: ToolChoice::Free,
+        stream: true,
+        user: "user-1".to_owned(),
+    }
+}
+
+/// What the server does with one request.
+#[derive(Debug, Clone)]
+pub(crate) enum Reply {
+    /// These bytes, then the end of the connection.
+    Raw(String),
+    /// These bytes, then nothing for ever.
+    Stall(String),
+}
+
+impl Reply {
+    pub(crate) fn json(status: u16, body: &str) -> Self {
+        Self::with(status, "", "application/json", body)
+    }
+
+    pub(crate) fn with(status: u16, headers: &str, kind: &str, body: &str) -> Self {
+        let length = body.len();
+        Self::Raw(format!(
+            "HTTP/1.1 {status} X\r\nconnection: close\r\n{headers}content-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    /// A stream that ends with the connection, complete or not.
+    pub(crate) fn stream(body: &str) -> Self {
+        Self::Raw(Self::stream_head() + body)
+    }
+
+    pub(crate) fn stream_head() -> String {
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n".to_owned()
+    }
+}
+
+/// Answers request after request by asking `script` with the request's head and body.
+pub(crate) struct Server {
+    pub(crate) base_url: String,
+    pub(crate) seen: Arc<Mutex<Vec<String>>>,
+    /// Told of each connection that a client closed while the server was silent.
+    pub(crate) hung_up: tokio::sync::mpsc::UnboundedReceiver<()>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    /// Gives `replies` in order, the last one again and again.
+    pub(crate) async fn scripted(replies: Vec<Reply>) -> Self {
+        let mut turn = 0;
+        Self::answering(move |_| {
+            let reply = replies[turn.min(replies.len() - 1)].clone();
+            turn += 1;
+            reply
+        })
+        .await
+    }
+
+    pub(crate) async fn answering(mut script: impl FnMut(&str) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (tell, hung_up) = tokio::sync::mpsc::unbounded_channel();
+        let log = seen.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let request = read_request(&mut connection).await;
+                let reply = script(&request);
+                log.lock().unwrap().push(request);
+                let tell = tell.clone();
+                tokio::spawn(async move {
+                    let (Reply::Raw(bytes) | Reply::Stall(bytes)) = &reply;
+                    if connection.write_all(bytes.as_bytes()).await.is_err() {
+                        return;
+                    }
+                    if matches!(reply, Reply::Stall(_))
+                        && connection.read(&mut [0]).await.is_ok_and(|read| read == 0)
+                    {
+                        let _ = tell.send(());
+                    }
+                });
+            }
+        });
+        Self {
+            base_url,
+            seen,
+            hung_up,
+            task,
+        }
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+}
+
+/// One request, head and body, by its content length.
+pub(crate) async fn read_request(connection: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| {
+                line.to_ascii_lowercase()
+                    .strip_prefix("content-length: ")?
+                    .parse()
+                    .ok()
+            });
+            if body.len() >= length.unwrap_or(0) {
+                return text.into_owned();
+            }
+        }
+        if connection.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+            return String::from_utf8_lossy(&bytes).into_owned();
+        }
+    }
+}
