@@ -3,6 +3,8 @@
 #![recursion_limit = "256"]
 
 pub mod domain;
+pub mod egress;
 pub mod providers;
 pub mod store;
+pub mod tools;
 pub mod wire;
