@@ -2,6 +2,7 @@
 
 #![recursion_limit = "256"]
 
+pub mod actors;
 pub mod domain;
 pub mod egress;
 pub mod providers;

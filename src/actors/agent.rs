@@ -1,0 +1,582 @@
+//! One agent: owns its settings, memory links, message history and lanes; admits runs; commits their steps.
+//!
+//! Tree     `agents` → `agent:<id>` → `run:<id>`
+//! Owns     everything in the agent's key range on disk: the only writer (decisions 27).
+//! Restart  transient, with back-off; the fourth death in the window marks it faulted (see `actors.rs`).
+
+mod admission;
+mod changes;
+mod commits;
+mod loading;
+
+pub use self::admission::Started;
+pub use self::changes::TextEdit;
+use self::commits::InFlight;
+pub(crate) use self::loading::close_runs_of_faulted;
+use super::ask::{AskError, DEADLINE, Mailbox, Waiting, answer, ask, tell};
+use super::house::House;
+use super::refused::Refused;
+use super::run::RunHandle;
+use super::run::worker::Context;
+use super::tree::Hung;
+use crate::domain::agent::{Agent as Settings, AgentChange};
+use crate::domain::block::Block;
+use crate::domain::history::Head;
+use crate::domain::id::{AgentId, MessageId, RunId, StepId, ToolId, UserId};
+use crate::domain::memory::Edit;
+use crate::domain::message::{Message, ToolReturn};
+use crate::domain::run::{End, Feedback, Inbox, Run as RunRecord, RunRequest, Step};
+use crate::domain::step;
+use crate::domain::tool::ToolResult;
+use crate::store::Epoch;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// A live incarnation of an agent, as the directory knows it.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) id: AgentId,
+    pub(crate) epoch: Epoch,
+    actor: ActorRef<Mail>,
+    mailbox: Arc<Mailbox>,
+    /// Handles that are out: requests under way.
+    leases: AtomicUsize,
+    /// In order of acceptance.
+    runs: Mutex<Vec<RunHandle>>,
+}
+
+impl Live {
+    pub(crate) fn leases(&self) -> usize {
+        self.leases.load(Ordering::Acquire)
+    }
+}
+
+/// What the directory gives out. While one is held, the agent is not passivated.
+pub struct AgentHandle {
+    live: Arc<Live>,
+    house: Arc<House>,
+}
+
+impl Drop for AgentHandle {
+    fn drop(&mut self) {
+        self.live.leases.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl AgentHandle {
+    /// Taken under the lock of the directory's entry.
+    pub(crate) fn lease(live: &Arc<Live>, house: &Arc<House>) -> Self {
+        live.leases.fetch_add(1, Ordering::AcqRel);
+        Self {
+            live: live.clone(),
+            house: house.clone(),
+        }
+    }
+
+    /// Accepts a run; answers when its inputs are durable. `refuse_busy`: a busy lane is refused instead of queued.
+    ///
+    /// # Errors
+    /// See `Refused`; after `Timeout` the run may have been accepted: `Directory::run` knows.
+    pub async fn start_run(
+        &self,
+        request: RunRequest,
+        refuse_busy: bool,
+    ) -> Result<Started, Refused> {
+        let id = request.id;
+        let started = self
+            .ask(|reply| Msg::StartRun(Box::new(request), refuse_busy, reply))
+            .await;
+        // A lost answer is looked up, never sent again blindly (decisions 30).
+        match started {
+            Err(Refused::Timeout) => self.look_up(id).await,
+            started => started,
+        }
+    }
+
+    async fn look_up(&self, id: RunId) -> Result<Started, Refused> {
+        let directory = super::directory::Directory::new(self.house.clone());
+        let outlived = directory.agent(self.live.id).await;
+        if let Some(run) = directory.run(id) {
+            return Ok(Started::Live { run, fresh: true });
+        }
+        drop(outlived);
+        let store = self.house.store.clone();
+        let accepted = super::reads::blocking(move || Ok(store.run(id)?)).await?;
+        accepted.map(|_| Started::Ended(id)).ok_or(Refused::Timeout)
+    }
+
+    /// Changes settings, links and the in-context list in one batch.
+    pub async fn modify(&self, change: AgentChange, by: UserId) -> Result<(), Refused> {
+        self.ask(|reply| Msg::Modify(Box::new(change), by, reply))
+            .await
+    }
+
+    /// Empties the context down to a fresh system message, then appends `first` (the boot sequence, if wanted).
+    pub async fn reset(&self, first: Vec<Message>) -> Result<(), Refused> {
+        self.ask(|reply| Msg::Reset(first, reply)).await
+    }
+
+    /// Closes the runs as cancelled, writes the tombstone, retires (decisions 35).
+    pub async fn delete(&self) -> Result<(), Refused> {
+        self.ask(Msg::Delete).await
+    }
+
+    /// Replaces the text of a stored message.
+    pub async fn edit_message(&self, id: MessageId, edit: TextEdit) -> Result<Message, Refused> {
+        self.ask(|reply| Msg::EditMessage(id, edit, reply)).await
+    }
+
+    /// Rebuilds the system message if what it was compiled from has changed (decisions 33).
+    pub async fn refresh(&self) -> Result<(), Refused> {
+        self.ask(Msg::Refresh).await
+    }
+
+    pub async fn set_feedback(
+        &self,
+        step: StepId,
+        feedback: Option<Feedback>,
+        tags: Option<Vec<String>>,
+    ) -> Result<Step, Refused> {
+        self.ask(|reply| Msg::SetFeedback(step, feedback, tags, reply))
+            .await
+    }
+
+    /// Forgets a finished run; its messages stay.
+    pub async fn delete_run(&self, run: RunId) -> Result<(), Refused> {
+        self.ask(|reply| Msg::DeleteRun(run, reply)).await
+    }
+
+    /// The answer of this run reached its client in full: a repeat of the request is a new one (decisions 34).
+    pub fn delivered(&self, run: RunId) {
+        tell(
+            &self.live.actor,
+            Mail::new(Msg::Delivered(run), &self.live.mailbox),
+        );
+    }
+
+    /// Records how the run's callback went, and that none is due any more.
+    pub(crate) async fn callback_ended(
+        &self,
+        run: RunId,
+        result: Result<u16, String>,
+    ) -> Result<(), Refused> {
+        self.ask(|reply| Msg::CallbackEnded(run, result, reply))
+            .await
+    }
+
+    pub(crate) fn runs(&self) -> Vec<RunHandle> {
+        self.live
+            .runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// For the end of the process: what is queued is handled, then the actor ends.
+    pub(crate) fn drain(&self) {
+        let _ = self.live.actor.drain();
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(RpcReplyPort<Result<T, Refused>>) -> Msg,
+    ) -> Result<T, Refused> {
+        if self.live.mailbox.depth() >= self.house.settings.mailbox_depth {
+            return Err(Refused::Overloaded);
+        }
+        let asked = ask(&self.live.actor, Some(DEADLINE), |reply| {
+            Mail::new(question(reply), &self.live.mailbox)
+        })
+        .await;
+        asked.unwrap_or_else(|error| match error {
+            AskError::Gone | AskError::Late => Err(Refused::Timeout),
+        })
+    }
+}
+
+/// A message with its place in the mailbox.
+#[derive(Debug)]
+pub(crate) struct Mail {
+    message: Msg,
+    waiting: Waiting,
+}
+
+impl Mail {
+    pub(crate) fn new(message: Msg, mailbox: &Arc<Mailbox>) -> Self {
+        Self {
+            message,
+            waiting: mailbox.enter(),
+        }
+    }
+}
+
+type Reply<T> = RpcReplyPort<Result<T, Refused>>;
+
+#[derive(Debug)]
+pub(crate) enum Msg {
+    // from the facade
+    StartRun(Box<RunRequest>, bool, Reply<Started>),
+    Modify(Box<AgentChange>, UserId, Reply<()>),
+    Reset(Vec<Message>, Reply<()>),
+    Delete(Reply<()>),
+    EditMessage(MessageId, TextEdit, Reply<Message>),
+    Refresh(Reply<()>),
+    SetFeedback(StepId, Option<Feedback>, Option<Vec<String>>, Reply<Step>),
+    DeleteRun(RunId, Reply<()>),
+    Delivered(RunId),
+    // from the outbox
+    CallbackEnded(RunId, Result<u16, String>, Reply<()>),
+    // from workers
+    StepStarted(Box<Step>),
+    CallStarted {
+        run: RunId,
+        step: StepId,
+        assistant: Box<Message>,
+        call_id: String,
+        reply: Reply<()>,
+    },
+    Commit(Box<StepCommit>, Reply<Committed>),
+    // from runs
+    NeedContext(RunId),
+    Close(Box<StepCommit>),
+    // from itself
+    Idle,
+}
+
+/// What a step leaves behind: one batch (decisions 27). With `stop` it is the run's terminal write.
+#[derive(Debug, Clone)]
+pub(crate) struct StepCommit {
+    pub(crate) run: RunId,
+    pub(crate) step: Option<Step>,
+    pub(crate) assistant: Option<Message>,
+    /// In call order: exactly one for each call of `assistant`.
+    pub(crate) calls: Vec<CallEnd>,
+    pub(crate) stop: Option<End>,
+}
+
+impl StepCommit {
+    /// An end without a step.
+    pub(crate) fn closing(run: RunId, end: End) -> Self {
+        Self {
+            run,
+            step: None,
+            assistant: None,
+            calls: Vec::new(),
+            stop: Some(end),
+        }
+    }
+}
+
+/// How one call ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CallEnd {
+    pub(crate) call_id: String,
+    pub(crate) tool: String,
+    pub(crate) tool_id: Option<ToolId>,
+    /// Characters of the return; `None` is never cut.
+    pub(crate) limit: Option<u64>,
+    pub(crate) result: CallResult,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum CallResult {
+    Ended(ToolResult),
+    /// Applied to the newest value when the step is committed; the return shows what came of it.
+    Edit(Edit),
+    /// Packed before a crash, kept as it is.
+    Packed(ToolReturn),
+}
+
+impl CallEnd {
+    pub(crate) fn cancelled(call_id: &str, tool: &str) -> Self {
+        Self::failed(call_id, tool, step::cancelled_call())
+    }
+
+    fn failed(call_id: &str, tool: &str, failure: crate::domain::tool::ToolFailure) -> Self {
+        let result = CallResult::Ended(ToolResult::failure(tool, failure));
+        Self {
+            call_id: call_id.to_owned(),
+            tool: tool.to_owned(),
+            tool_id: None,
+            limit: None,
+            result,
+        }
+    }
+}
+
+/// What was written, for the worker's next step.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    /// Of this step, without the inputs.
+    pub(crate) messages: Vec<Arc<Message>>,
+}
+
+pub(crate) struct Agent;
+
+/// Starts an agent from disk under `agents`, in a task of its own: a request's future is dropped when its client leaves.
+/// At most `most_starting` load at a time.
+pub(crate) fn start(house: Arc<House>, id: AgentId, restarts: u64) {
+    tokio::spawn(async move {
+        let Ok(_permit) = house.starting.acquire().await else {
+            return;
+        };
+        let Some(agents) = house.agents() else {
+            return house.start_failed(id, Refused::Draining);
+        };
+        let arguments = Arguments {
+            house: house.clone(),
+            id,
+            restarts,
+        };
+        if let Err(error) = Actor::spawn_linked(None, Agent, arguments, agents.get_cell()).await {
+            house.start_failed(id, loading::refusal(error));
+        }
+    });
+}
+
+pub(crate) struct Arguments {
+    house: Arc<House>,
+    id: AgentId,
+    /// Above zero: an earlier incarnation died, and clients of its runs may still wait (decisions 36).
+    restarts: u64,
+}
+
+pub(crate) struct State {
+    house: Arc<House>,
+    live: Arc<Live>,
+    settings: Arc<Settings>,
+    head: Head,
+    /// The default lane's context, the system message first.
+    window: Vec<Arc<Message>>,
+    blocks: Vec<Arc<Block>>,
+    /// `Store::shared_revision` when the blocks were last compared.
+    compared: Option<u64>,
+    lane: Lane,
+    open: HashMap<RunId, OpenRun>,
+    /// Runs of the last minutes, to know a repeated send.
+    recent: VecDeque<Arc<RunRecord>>,
+    deleted: bool,
+    last_used: Instant,
+    plate: Hung,
+}
+
+/// One thread of messages: a run at a time, the others in order of acceptance. A value, not an actor (decisions 10).
+#[derive(Debug, Default)]
+struct Lane {
+    current: Option<RunId>,
+    queue: VecDeque<RunId>,
+}
+
+/// A run that has no end yet.
+#[derive(Debug)]
+struct OpenRun {
+    record: RunRecord,
+    inbox: Inbox,
+    handle: RunHandle,
+    accepted_at: Instant,
+}
+
+impl Actor for Agent {
+    type Msg = Mail;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Mail>,
+        arguments: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        loading::load(myself, arguments).await
+    }
+
+    async fn post_start(
+        &self,
+        _: ActorRef<Mail>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.start_next().await
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Mail>,
+        mail: Mail,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        #[cfg(feature = "faults")]
+        super::faults::point("agent");
+        let Mail { message, waiting } = mail;
+        drop(waiting);
+        if !matches!(message, Msg::Idle) {
+            state.last_used = Instant::now();
+        }
+        match message {
+            Msg::StartRun(request, refuse_busy, reply) => {
+                settle(reply, state.start_run(*request, refuse_busy).await)?
+            }
+            Msg::Modify(change, by, reply) => settle(reply, state.modify(&change, by).await)?,
+            Msg::Reset(first, reply) => settle(reply, state.reset(first).await)?,
+            Msg::Delete(reply) => {
+                settle(reply, state.delete().await)?;
+                state.retire(&myself);
+            }
+            Msg::EditMessage(id, edit, reply) => settle(reply, state.edit_message(id, edit).await)?,
+            Msg::Refresh(reply) => settle(reply, state.refresh().await)?,
+            Msg::SetFeedback(step, feedback, tags, reply) => {
+                settle(reply, state.set_feedback(step, feedback, tags).await)?
+            }
+            Msg::DeleteRun(run, reply) => settle(reply, state.delete_run(run).await)?,
+            Msg::Delivered(run) => state.delivered(run),
+            Msg::CallbackEnded(run, result, reply) => {
+                settle(reply, state.callback_ended(run, result).await)?
+            }
+            Msg::StepStarted(step) => state.step_started(*step),
+            Msg::CallStarted {
+                run,
+                step,
+                assistant,
+                call_id,
+                reply,
+            } => {
+                settle(
+                    reply,
+                    state.call_started(run, step, *assistant, call_id).await,
+                )?;
+            }
+            Msg::Commit(commit, reply) => state.commit_and_answer(*commit, reply).await?,
+            Msg::NeedContext(run) => state.give_context(run),
+            Msg::Close(commit) => state.close(*commit).await?,
+            Msg::Idle => state.idle(&myself),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        _: ActorRef<Mail>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorTerminated(run, _, _) => {
+                state.run_gone(run.get_id(), None).await
+            }
+            SupervisionEvent::ActorFailed(run, error) => {
+                state.run_gone(run.get_id(), Some(error.to_string())).await
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A failure after which what is in memory may not be what is on disk: the supervisor starts a fresh incarnation.
+#[derive(Debug, thiserror::Error)]
+#[error("the store no longer takes this agent's commits: {0}")]
+pub(crate) struct Untrusted(String);
+
+impl State {
+    fn id(&self) -> AgentId {
+        self.live.id
+    }
+
+    /// Leaves memory after an idle time, if nobody needs the agent.
+    fn idle(&self, myself: &ActorRef<Mail>) {
+        let pause = self.house.settings.passivate_after;
+        let unused = self.open.is_empty() && self.last_used.elapsed() >= pause;
+        if unused && self.house.may_retire(self.id()) {
+            let _ = myself.drain();
+            return;
+        }
+        let rest = pause
+            .saturating_sub(self.last_used.elapsed())
+            .max(std::time::Duration::from_millis(100));
+        let mailbox = self.live.mailbox.clone();
+        myself.send_after(rest, move || Mail::new(Msg::Idle, &mailbox));
+    }
+
+    /// A deleted agent leaves as soon as the last request that holds it is answered.
+    fn retire(&self, myself: &ActorRef<Mail>) {
+        if self.deleted {
+            self.house.retire_now(self.id());
+            let _ = myself.drain();
+        }
+    }
+
+    /// Gives the lane's next run its turn.
+    async fn start_next(&mut self) -> Result<(), ActorProcessingErr> {
+        if self.lane.current.is_some() {
+            return Ok(());
+        }
+        let Some(next) = self.lane.queue.pop_front() else {
+            self.plate.run(None);
+            return Ok(());
+        };
+        self.lane.current = Some(next);
+        self.plate.run(Some(next));
+        match self.refresh().await {
+            Ok(()) | Err(InFlight::Refused(_)) => self.give_context(next),
+            Err(InFlight::Untrusted(reason)) => return Err(Box::new(Untrusted(reason))),
+        }
+        Ok(())
+    }
+
+    /// What a run's worker starts from.
+    fn give_context(&self, run: RunId) {
+        let Some(open) = self.open.get(&run) else {
+            return;
+        };
+        let options = &open.inbox.options;
+        let started = open.inbox.progress.committed_steps > 0;
+        let system = options.override_system.clone().unwrap_or_else(|| {
+            self.window
+                .first()
+                .map(|system| system.text())
+                .unwrap_or_default()
+        });
+        let forgets = self.settings.message_buffer_autoclear && !started;
+        let mut messages: Vec<Arc<Message>> = if forgets {
+            Vec::new()
+        } else {
+            self.window.iter().skip(1).cloned().collect()
+        };
+        if !started {
+            messages.extend(self.input_messages(&open.inbox).into_iter().map(Arc::new));
+        }
+        open.handle.start(Context {
+            agent: self.settings.clone(),
+            config: Arc::new(
+                options
+                    .override_model
+                    .clone()
+                    .unwrap_or_else(|| self.settings.llm_config.clone()),
+            ),
+            system: system.into(),
+            messages,
+            tools: self
+                .settings
+                .tools
+                .iter()
+                .filter_map(|tool| self.house.toolbox.get(*tool))
+                .cloned()
+                .collect(),
+            max_steps: options.max_steps,
+            committed_steps: open.inbox.progress.committed_steps,
+        });
+    }
+}
+
+/// Answers; a refusal that puts the state itself in doubt ends the actor as well.
+fn settle<T>(reply: Reply<T>, result: Result<T, InFlight>) -> Result<(), ActorProcessingErr> {
+    match result {
+        Ok(value) => answer(reply, Ok(value)),
+        Err(InFlight::Refused(refused)) => answer(reply, Err(refused)),
+        Err(InFlight::Untrusted(reason)) => {
+            answer(reply, Err(Refused::Timeout));
+            return Err(Box::new(Untrusted(reason)));
+        }
+    }
+    Ok(())
+}

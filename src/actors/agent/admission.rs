@@ -1,0 +1,323 @@
+//! Admission: whether a request becomes a run, waits for its lane, or belongs to a run that is there already.
+
+use super::commits::InFlight;
+use super::{Lane, Live, OpenRun, State};
+use crate::actors::refused::Refused;
+use crate::actors::run::{self, RunHandle};
+use crate::domain::clock;
+use crate::domain::id::{MessageId, RunId};
+use crate::domain::message::{Message, Role};
+use crate::domain::model::Usage;
+use crate::domain::run::{
+    Callback, ErrorClass, Inbox, Input, InputRole, Phase, Progress, Run, RunRequest, RunStatus,
+};
+use crate::store::{Batch, IdempotencyRecord};
+use ractor::{ActorId, ActorProcessingErr};
+use serde_json::json;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+/// What came of a request to run: a run of its own, or the run of the first send of the same request (decisions 25, 34).
+#[derive(Debug, Clone)]
+pub enum Started {
+    /// `fresh`: this request made the run.
+    Live { run: RunHandle, fresh: bool },
+    /// The first send's run has already ended; it is answered from the store.
+    Ended(RunId),
+}
+
+/// Hours that an idempotency key is kept.
+const KEY_HOURS: i64 = 24;
+/// Seconds in which a marked retry without `otid`s is known by its body.
+const RETRY_SECONDS: i64 = 10 * 60;
+
+impl State {
+    /// Accepts a run: inputs and record in one durable batch, then an actor for it, queued or not (a queued run must be
+    /// reachable for a cancel).
+    pub(super) async fn start_run(
+        &mut self,
+        request: RunRequest,
+        refuse_busy: bool,
+    ) -> Result<Started, InFlight> {
+        if self.deleted {
+            return Err(Refused::NoSuchAgent(self.id()).into());
+        }
+        let first = self.first_send(&request)?;
+        let first = match first {
+            Some(first) if is_restart(&first) => Some(first),
+            Some(first) => return Ok(self.attach(first.id)),
+            None => None,
+        };
+        if let Some(busy) = self.lane.current.filter(|_| refuse_busy) {
+            return Err(Refused::LaneBusy { run: busy }.into());
+        }
+        if self.lane.queue.len() >= self.house.settings.queue_depth {
+            return Err(Refused::QueueFull {
+                agent: self.id(),
+                waiting: self.lane.queue.len(),
+            }
+            .into());
+        }
+        let (record, inbox) = self.accept(request, first.as_deref());
+        let mut head = self.head.clone();
+        head.next_acceptance += 1;
+        let mut batch = Batch::of_agent(self.id(), self.live.epoch);
+        batch.put_run(&record);
+        batch.put_inbox(self.id(), &inbox.0);
+        batch.put_head(self.id(), &head);
+        if let Some(key) = inbox.1 {
+            let expires_at = clock::now() + jiff::SignedDuration::from_hours(KEY_HOURS);
+            batch.put_idempotency(
+                self.id(),
+                key,
+                &IdempotencyRecord {
+                    run: record.id,
+                    body_hash: record.body_hash,
+                    expires_at,
+                },
+            );
+        }
+        self.write(batch).await?;
+        self.head = head;
+        let handle = self
+            .open_run(record, inbox.0, 0)
+            .await
+            .map_err(|error| InFlight::Untrusted(error.to_string()))?;
+        self.lane.queue.push_back(handle.id());
+        self.start_next()
+            .await
+            .map_err(|error| InFlight::Untrusted(error.to_string()))?;
+        Ok(Started::Live {
+            run: handle,
+            fresh: true,
+        })
+    }
+
+    /// The run that the first send of this request made, if this is a repeat.
+    fn first_send(&self, request: &RunRequest) -> Result<Option<Arc<Run>>, Refused> {
+        if let Some(key) = request.idempotency_key {
+            let Some(known) = self.house.store.idempotency(self.id(), &key)? else {
+                return Ok(None);
+            };
+            if known.expires_at < clock::now() {
+                return Ok(None);
+            }
+            if known.body_hash != request.body_hash {
+                return Err(Refused::KeyReused);
+            }
+            return Ok(self.house.store.run_of(self.id(), known.run)?.map(Arc::new));
+        }
+        if !request.retry {
+            return Ok(None);
+        }
+        let otids = otids(&request.inputs);
+        let now = clock::now();
+        let same = |run: &&Arc<Run>| {
+            let lane = run.conversation_id == request.lane.conversation() && !run.delivered;
+            let fresh = now.duration_since(run.created_at).as_secs() <= RETRY_SECONDS;
+            let known = if otids.is_empty() {
+                fresh && run.body_hash == request.body_hash
+            } else {
+                run.otids == otids
+            };
+            lane && known
+        };
+        Ok(self.recent.iter().rev().find(same).cloned())
+    }
+
+    fn attach(&self, run: RunId) -> Started {
+        let live = self
+            .open
+            .get(&run)
+            .map(|open| open.handle.clone())
+            .or_else(|| self.house.runs.get(&run).map(|run| run.value().clone()));
+        live.map_or(Started::Ended(run), |run| Started::Live {
+            run,
+            fresh: false,
+        })
+    }
+
+    /// The records of a new run. The inputs of a first send that a restart interrupted are not appended twice.
+    fn accept(&self, request: RunRequest, first: Option<&Run>) -> (Run, (Inbox, Option<[u8; 32]>)) {
+        let now = clock::now();
+        let committed_before = first.is_some_and(|first| first.steps > 0);
+        let otids = otids(&request.inputs);
+        let inputs = if committed_before {
+            Vec::new()
+        } else {
+            request.inputs
+        };
+        let record = Run {
+            id: request.id,
+            agent_id: self.id(),
+            conversation_id: request.lane.conversation(),
+            status: RunStatus::Created,
+            stop_reason: None,
+            background: request.background,
+            metadata: json!({"run_type": request.run_type}),
+            view: request.options.view.clone(),
+            created_at: now,
+            completed_at: None,
+            callback: request.callback_url.map(|url| Callback {
+                url,
+                sent_at: None,
+                status_code: None,
+                error: None,
+            }),
+            ttft_ns: None,
+            total_duration_ns: None,
+            error: None,
+            usage: Usage::default(),
+            steps: 0,
+            context_tokens: None,
+            tools_used: Vec::new(),
+            otids,
+            body_hash: request.body_hash,
+            delivered: false,
+        };
+        let inbox = Inbox {
+            run_id: request.id,
+            lane: request.lane,
+            accepted: self.head.next_acceptance,
+            input_ids: inputs.iter().map(|_| MessageId::new()).collect(),
+            inputs,
+            options: request.options,
+            resume: request.background,
+            progress: Progress {
+                committed_steps: 0,
+                phase: Phase::Idle,
+            },
+            recoveries: 0,
+        };
+        (record, (inbox, request.idempotency_key))
+    }
+
+    /// An actor for an accepted run.
+    pub(super) async fn open_run(
+        &mut self,
+        record: Run,
+        inbox: Inbox,
+        stored_frames: u64,
+    ) -> Result<RunHandle, ActorProcessingErr> {
+        let arguments = run::Arguments {
+            house: self.house.clone(),
+            agent: self.live.actor.clone(),
+            agent_mailbox: self.live.mailbox.clone(),
+            epoch: self.live.epoch,
+            run: Arc::new(record.clone()),
+            stream: inbox.options.stream,
+            stored_frames,
+        };
+        let handle = run::spawn(arguments, self.live.actor.get_cell()).await?;
+        self.live.enter(&handle);
+        self.recent.push_back(Arc::new(record.clone()));
+        let old = |run: &Arc<Run>| {
+            clock::now().duration_since(run.created_at).as_secs() > RETRY_SECONDS
+                && run.status.is_final()
+        };
+        while self.recent.front().is_some_and(old) {
+            self.recent.pop_front();
+        }
+        self.open.insert(
+            record.id,
+            OpenRun {
+                record,
+                inbox,
+                handle: handle.clone(),
+                accepted_at: Instant::now(),
+            },
+        );
+        Ok(handle)
+    }
+
+    /// The stored messages that a run's inputs become.
+    pub(super) fn input_messages(&self, inbox: &Inbox) -> Vec<Message> {
+        let message = |(input, id): (&Input, &MessageId)| {
+            let role = match input.role {
+                InputRole::User => Role::User,
+                InputRole::System => Role::System,
+                InputRole::Assistant => Role::Assistant,
+            };
+            let mut message = Message::new(self.id(), role, clock::now());
+            message.id = *id;
+            message.content = input.content.clone();
+            message.name = input.name.clone();
+            message.otid = Some(input.otid.clone().unwrap_or_else(|| id.piece_otid(0)));
+            message.sender_id = input.sender_id.clone();
+            message.group_id = input.group_id.clone();
+            message.batch_item_id = input.batch_item_id.clone();
+            message.run_id = Some(inbox.run_id);
+            message.conversation_id = inbox.lane.conversation();
+            message
+        };
+        inbox
+            .inputs
+            .iter()
+            .zip(&inbox.input_ids)
+            .map(message)
+            .collect()
+    }
+
+    /// A run's actor has ended. If its end is not written, the recovery table says what becomes of it: somebody waits
+    /// (decisions 36).
+    pub(super) async fn run_gone(
+        &mut self,
+        actor: ActorId,
+        failure: Option<String>,
+    ) -> Result<(), ActorProcessingErr> {
+        let left = self.live.leave(actor);
+        let Some(run) = left
+            .map(|run| run.id())
+            .filter(|run| self.open.contains_key(run))
+        else {
+            return Ok(());
+        };
+        if self.house.is_draining() {
+            return Ok(());
+        }
+        tracing::error!(agent = %self.id(), %run, failure, "a run died before its end was written");
+        let Some(open) = self.open.remove(&run) else {
+            return Ok(());
+        };
+        self.lane.forget(run);
+        self.recover(open.record, open.inbox, true).await?;
+        self.start_next().await
+    }
+}
+
+impl Live {
+    fn enter(&self, run: &RunHandle) {
+        self.runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(run.clone());
+    }
+
+    fn leave(&self, actor: ActorId) -> Option<RunHandle> {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = runs.iter().position(|run| run.is_actor(actor))?;
+        Some(runs.remove(place))
+    }
+}
+
+impl Lane {
+    pub(super) fn forget(&mut self, run: RunId) {
+        self.queue.retain(|queued| *queued != run);
+        if self.current == Some(run) {
+            self.current = None;
+        }
+    }
+}
+
+fn otids(inputs: &[Input]) -> Vec<String> {
+    inputs
+        .iter()
+        .filter_map(|input| input.otid.clone())
+        .collect()
+}
+
+fn is_restart(run: &Run) -> bool {
+    run.error
+        .as_ref()
+        .is_some_and(|error| error.class == ErrorClass::ServerRestart)
+}

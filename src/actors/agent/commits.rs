@@ -1,0 +1,620 @@
+//! Commits: what a step, or the end of a run, writes in one batch, and what the agent then tells.
+
+use super::{CallEnd, CallResult, Committed, OpenRun, Reply, State, StepCommit, Untrusted};
+use crate::actors::refused::Refused;
+use crate::domain::block::Block;
+use crate::domain::clock;
+use crate::domain::history::{Compiled, Head};
+use crate::domain::id::{RunId, StepId};
+use crate::domain::memory::CoreMemory;
+use crate::domain::message::{Message, Role, ToolReturn};
+use crate::domain::prompt::{self, PromptInput};
+use crate::domain::run::{
+    End, Inbox, Phase, Run, RunError, RunStatus, Step, StepStatus, StopReason,
+};
+use crate::domain::step;
+use crate::store::{Batch, CallbackEntry, CommitError};
+use jiff::Timestamp;
+use ractor::ActorProcessingErr;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Why a request of the agent was not carried out.
+#[derive(Debug)]
+pub(super) enum InFlight {
+    Refused(Refused),
+    /// What the store did is unknown, or it obeys another incarnation: this one must end.
+    Untrusted(String),
+}
+
+impl From<Refused> for InFlight {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl From<crate::store::ReadError> for InFlight {
+    fn from(error: crate::store::ReadError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+/// Times the intents of one step are applied again because other agents changed the same blocks meanwhile. Each refusal
+/// means that somebody else's edit went through.
+const MOST_TRIES: u32 = 1_000;
+
+/// A batch and what is true in memory once it is written.
+struct Draft {
+    batch: Batch,
+    head: Head,
+    /// The window starts anew with the system message (`message_buffer_autoclear`).
+    forgets: bool,
+    system: Option<Arc<Message>>,
+    inputs: Vec<Arc<Message>>,
+    /// The inputs of a failed first step are kept outside the context.
+    inputs_in_context: bool,
+    messages: Vec<Arc<Message>>,
+    blocks: Option<Vec<Arc<Block>>>,
+    record: Run,
+    /// `None`: the run has ended.
+    inbox: Option<Inbox>,
+}
+
+impl State {
+    /// Commits a step and answers its worker; the run is told what to show.
+    pub(super) async fn commit_and_answer(
+        &mut self,
+        commit: StepCommit,
+        reply: Reply<Committed>,
+    ) -> Result<(), ActorProcessingErr> {
+        let run = commit.run;
+        let result = self
+            .commit(commit)
+            .await
+            .map(|messages| Committed { messages });
+        super::settle(reply, result)?;
+        if !self.open.contains_key(&run) {
+            self.start_next().await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the end that a run asked for. The first end wins: a run that has ended is left as it is.
+    pub(super) async fn close(&mut self, commit: StepCommit) -> Result<(), ActorProcessingErr> {
+        let run = commit.run;
+        let Some(open) = self.open.get(&run) else {
+            return Ok(());
+        };
+        let handle = open.handle.clone();
+        match self.commit(commit).await {
+            Ok(_) => self.start_next().await,
+            Err(InFlight::Refused(refused)) => {
+                tracing::warn!(%run, %refused, "the end of a run could not be written yet");
+                handle.close_failed();
+                Ok(())
+            }
+            Err(InFlight::Untrusted(reason)) => Err(Box::new(Untrusted(reason))),
+        }
+    }
+
+    /// One batch: messages, context list, block edits, step record, run progress; with a stop reason also the run's end.
+    /// Answers with what the step wrote, without the inputs.
+    pub(super) async fn commit(
+        &mut self,
+        mut commit: StepCommit,
+    ) -> Result<Vec<Arc<Message>>, InFlight> {
+        let Some(open) = self.open.get(&commit.run) else {
+            return Err(Refused::NoSuchRun(commit.run).into());
+        };
+        commit.forget_if_committed(open.inbox.progress.committed_steps);
+        for _ in 0..MOST_TRIES {
+            let mut draft = self.draft(&commit)?;
+            let batch = std::mem::replace(&mut draft.batch, Batch::shared());
+            match self.house.store.commit(batch).await {
+                Ok(()) => return Ok(self.adopt(draft)),
+                // Another agent changed a block in between: the intents are applied again to the newest value.
+                Err(CommitError::Conflict(_)) if commit.edits() => (),
+                Err(error) => return Err(refusal(error)),
+            }
+        }
+        Err(Refused::Overloaded.into())
+    }
+
+    fn draft(&self, commit: &StepCommit) -> Result<Draft, InFlight> {
+        let open = self
+            .open
+            .get(&commit.run)
+            .ok_or(Refused::NoSuchRun(commit.run))?;
+        let now = self.stamp();
+        let first = open.inbox.progress.committed_steps == 0;
+        let failed = commit
+            .stop
+            .as_ref()
+            .is_some_and(|end| end.stop_reason.status() == RunStatus::Failed);
+        let inputs_in_context = !failed || commit.assistant.is_some();
+        let mut draft = Draft {
+            batch: Batch::of_agent(self.id(), self.live.epoch),
+            head: self.head.clone(),
+            forgets: first && inputs_in_context && self.settings.message_buffer_autoclear,
+            system: None,
+            inputs: Vec::new(),
+            inputs_in_context,
+            messages: Vec::new(),
+            blocks: None,
+            record: open.record.clone(),
+            inbox: Some(open.inbox.clone()),
+        };
+        if draft.forgets {
+            let system = draft.head.default_lane.first();
+            draft.head.default_lane.replace(system);
+        }
+        if first {
+            for input in self.input_messages(&open.inbox) {
+                draft.input(input, commit.step.as_ref().map(|step| step.id), now);
+            }
+        }
+        if let Some(assistant) = commit.assistant.clone() {
+            draft.output(assistant, now);
+        }
+        self.draft_returns(&mut draft, commit, now)?;
+        draft.progress(commit);
+        if let Some(end) = &commit.stop {
+            draft.end(open, end, now);
+        }
+        draft.step(commit);
+        draft.write(self);
+        Ok(draft)
+    }
+
+    /// The returns of a step's calls in one tool message. Edits of core memory are applied here, to the newest values.
+    fn draft_returns(
+        &self,
+        draft: &mut Draft,
+        commit: &StepCommit,
+        now: Timestamp,
+    ) -> Result<(), InFlight> {
+        let (Some(first), Some(assistant)) = (commit.calls.first(), &commit.assistant) else {
+            return Ok(());
+        };
+        let newest = if commit.edits() {
+            self.newest_blocks()?
+        } else {
+            Vec::new()
+        };
+        let mut memory = CoreMemory::new(
+            newest.iter().cloned(),
+            self.house.settings.strict_block_limits,
+        );
+        let mut pack = |call: &CallEnd| -> ToolReturn {
+            let result = match &call.result {
+                CallResult::Packed(packed) => return packed.clone(),
+                CallResult::Ended(result) => result.clone(),
+                CallResult::Edit(edit) => memory.apply(&call.tool, edit),
+            };
+            step::pack(
+                &call.call_id,
+                &result,
+                call.limit,
+                now,
+                &self.settings.timezone,
+            )
+        };
+        let returns = commit.calls.iter().map(&mut pack).collect();
+        let mut message = Message::new(self.id(), Role::Tool, now);
+        message.step_id = assistant.step_id;
+        message.run_id = assistant.run_id;
+        message.conversation_id = assistant.conversation_id;
+        message.model.clone_from(&assistant.model);
+        draft.output(step::tool_message(message, &first.tool, returns), now);
+        for call in &commit.calls {
+            if let Some(tool) = call
+                .tool_id
+                .filter(|tool| !draft.record.tools_used.contains(tool))
+            {
+                draft.record.tools_used.push(tool);
+            }
+        }
+        if commit.edits() {
+            let changed = memory.changed(self.settings.created_by, now);
+            for block in &changed {
+                draft.batch.put_block(block);
+            }
+            let newer = |block: Arc<Block>| {
+                changed
+                    .iter()
+                    .find(|new| new.id == block.id)
+                    .map_or(block, |new| Arc::new(new.clone()))
+            };
+            let blocks: Vec<Arc<Block>> = newest.into_iter().map(newer).collect();
+            let (head, system) = self.recompiled(&draft.head, &blocks, None)?;
+            draft.head = head;
+            draft.system = system;
+            draft.blocks = Some(blocks);
+        }
+        Ok(())
+    }
+
+    /// After the batch is written: memory follows, the run is told, an ended run leaves its lane.
+    fn adopt(&mut self, draft: Draft) -> Vec<Arc<Message>> {
+        self.head = draft.head;
+        if draft.forgets {
+            self.window.truncate(1);
+        }
+        if let Some(system) = draft.system
+            && let Some(first) = self.window.first_mut()
+        {
+            *first = system;
+        }
+        if draft.inputs_in_context {
+            self.window.extend(draft.inputs.iter().cloned());
+        }
+        self.window.extend(draft.messages.iter().cloned());
+        if let Some(blocks) = draft.blocks {
+            self.blocks = blocks;
+        }
+        let run = draft.record.id;
+        let ended = draft
+            .inbox
+            .is_none()
+            .then(|| Arc::new(draft.record.clone()));
+        let mut shown = draft.inputs;
+        shown.extend(draft.messages.iter().cloned());
+        if let Some(open) = self.open.get(&run) {
+            open.handle.committed(shown, ended.clone());
+        }
+        match (draft.inbox, ended) {
+            (Some(inbox), _) => {
+                if let Some(open) = self.open.get_mut(&run) {
+                    open.record = draft.record;
+                    open.inbox = inbox;
+                }
+            }
+            (None, Some(ended)) => self.forget_run(&ended),
+            (None, None) => (),
+        }
+        draft.messages
+    }
+
+    fn forget_run(&mut self, ended: &Arc<Run>) {
+        self.open.remove(&ended.id);
+        self.lane.forget(ended.id);
+        if let Some(recent) = self.recent.iter_mut().find(|run| run.id == ended.id) {
+            *recent = ended.clone();
+        }
+        if ended.callback.is_some() {
+            self.house.callback_due();
+        }
+    }
+
+    // ── smaller writes
+
+    /// A step has begun: shown as running from now on. Not waited for; a crash before the commit repeats the step.
+    pub(super) fn step_started(&mut self, step: Step) {
+        let Some(run) = step.run_id else { return };
+        let Some(open) = self.open.get_mut(&run) else {
+            return;
+        };
+        open.record.status = RunStatus::Running;
+        open.inbox.progress.phase = Phase::Model { step_id: step.id };
+        let mut batch = Batch::of_agent(self.live.id, self.live.epoch);
+        batch.put_run(&open.record);
+        batch.put_step(&step);
+        self.house.store.commit_relaxed(batch);
+    }
+
+    /// Durable before a tool with outside effects starts.
+    pub(super) async fn call_started(
+        &mut self,
+        run: RunId,
+        step_id: StepId,
+        assistant: Message,
+        call_id: String,
+    ) -> Result<(), InFlight> {
+        let open = self.open.get(&run).ok_or(Refused::NoSuchRun(run))?;
+        let mut inbox = open.inbox.clone();
+        match &mut inbox.progress.phase {
+            Phase::Tools { started, .. } => started.push(call_id),
+            phase => {
+                *phase = Phase::Tools {
+                    step_id,
+                    assistant: Box::new(assistant),
+                    started: vec![call_id],
+                    finished: Vec::new(),
+                }
+            }
+        }
+        let mut batch = Batch::of_agent(self.id(), self.live.epoch);
+        batch.put_inbox(self.id(), &inbox);
+        self.write(batch).await?;
+        if let Some(open) = self.open.get_mut(&run) {
+            open.inbox = inbox;
+        }
+        Ok(())
+    }
+
+    /// The answer of a run reached its client. Relaxed: at worst a marked retry is answered from the record once more.
+    pub(super) fn delivered(&mut self, run: RunId) {
+        let Some(recent) = self.recent.iter_mut().find(|recent| recent.id == run) else {
+            return;
+        };
+        let record = Arc::make_mut(recent);
+        record.delivered = true;
+        if record.status.is_final() {
+            let mut batch = Batch::of_agent(self.live.id, self.live.epoch);
+            batch.put_run(record);
+            self.house.store.commit_relaxed(batch);
+        }
+    }
+
+    pub(super) async fn callback_ended(
+        &mut self,
+        id: RunId,
+        result: Result<u16, String>,
+    ) -> Result<(), InFlight> {
+        let mut batch = Batch::of_agent(self.id(), self.live.epoch);
+        batch.delete_callback(self.id(), id);
+        let run = self.house.store.run_of(self.id(), id)?.map(|mut run| {
+            if let Some(callback) = &mut run.callback {
+                callback.sent_at = Some(clock::now());
+                callback.status_code = result.as_ref().ok().copied();
+                callback.error = result.err();
+            }
+            run
+        });
+        if let Some(run) = &run {
+            batch.put_run(run);
+        }
+        self.write(batch).await?;
+        if let (Some(run), Some(recent)) =
+            (run, self.recent.iter_mut().find(|recent| recent.id == id))
+        {
+            *recent = Arc::new(run);
+        }
+        Ok(())
+    }
+
+    /// A durable batch.
+    pub(super) async fn write(&self, batch: Batch) -> Result<(), InFlight> {
+        self.house.store.commit(batch).await.map_err(refusal)
+    }
+
+    // ── the system message
+
+    /// Compares what the system message was compiled from with what is there now, and rebuilds it if they differ
+    /// (decisions 33). Applied when this returns, so that a list read afterwards shows it; not synced: it is derived.
+    pub(super) async fn refresh(&mut self) -> Result<(), InFlight> {
+        let revision = self.house.store.shared_revision();
+        let compiled_now = self.head.compiled.prompt_revision == self.settings.prompt_revision;
+        if self.compared == Some(revision) && compiled_now {
+            return Ok(());
+        }
+        let blocks = self.newest_blocks()?;
+        let (head, system) = self.recompiled(&self.head, &blocks, None)?;
+        if head.compiled != self.head.compiled || system.is_some() {
+            let mut batch = Batch::of_agent(self.id(), self.live.epoch);
+            batch.put_head(self.id(), &head);
+            if let Some(system) = &system {
+                batch.put_message(system);
+            }
+            self.write(batch.relaxed()).await?;
+            self.head = head;
+            if let (Some(system), Some(first)) = (system, self.window.first_mut()) {
+                *first = system;
+            }
+        }
+        self.blocks = blocks;
+        self.compared = Some(revision);
+        Ok(())
+    }
+
+    /// The agent's blocks as they are on disk, in order of attachment.
+    pub(super) fn newest_blocks(&self) -> Result<Vec<Arc<Block>>, InFlight> {
+        let store = &self.house.store;
+        let mut blocks = Vec::new();
+        for link in store.links(self.id())? {
+            if let Some(block) = store.block(link.block_id)? {
+                blocks.push(Arc::new(block));
+            }
+        }
+        Ok(blocks)
+    }
+
+    /// The head and system message for these blocks; no message when the text stays as it is. The time shown in the text
+    /// is kept unless `at` is given.
+    pub(super) fn recompiled(
+        &self,
+        head: &Head,
+        blocks: &[Arc<Block>],
+        at: Option<Timestamp>,
+    ) -> Result<(Head, Option<Arc<Message>>), InFlight> {
+        let mut head = head.clone();
+        head.compiled = Compiled {
+            blocks: blocks
+                .iter()
+                .map(|block| (block.id, block.version))
+                .collect(),
+            prompt_revision: self.settings.prompt_revision,
+        };
+        let Some(system) = self.window.first() else {
+            return Ok((head, None));
+        };
+        let input = PromptInput {
+            agent: &self.settings,
+            blocks,
+            conversation_id: None,
+            compiled_at: at.unwrap_or(system.created_at),
+            recall_messages: head.stored_messages.saturating_sub(head.default_lane.len()),
+        };
+        if head.compiled == self.head.compiled && at.is_none() {
+            return Ok((head, None));
+        }
+        let text = prompt::compile(&input);
+        if text == system.text() {
+            return Ok((head, None));
+        }
+        let mut message = Message::clone(system);
+        message.content = vec![crate::domain::message::Part::of_text(text)];
+        message.updated_at = clock::now();
+        if let Some(at) = at {
+            message.created_at = at;
+        }
+        Ok((head, Some(Arc::new(message))))
+    }
+
+    /// Now, and never earlier than the last message.
+    pub(super) fn stamp(&self) -> Timestamp {
+        clock::now().max(self.head.last_created_at)
+    }
+}
+
+impl StepCommit {
+    fn edits(&self) -> bool {
+        self.calls
+            .iter()
+            .any(|call| matches!(call.result, CallResult::Edit(_)))
+    }
+
+    /// A close may overtake the news that its open step was committed: the step is not written twice.
+    fn forget_if_committed(&mut self, committed_steps: u64) {
+        if self
+            .step
+            .as_ref()
+            .is_some_and(|step| step.number <= committed_steps)
+        {
+            self.step = None;
+            self.assistant = None;
+            self.calls.clear();
+        }
+    }
+}
+
+impl Draft {
+    fn input(&mut self, mut message: Message, step: Option<StepId>, now: Timestamp) {
+        message.step_id = step;
+        message.is_err = !self.inputs_in_context;
+        let message = self.store(message, now, self.inputs_in_context);
+        self.inputs.push(message);
+    }
+
+    fn output(&mut self, message: Message, now: Timestamp) {
+        let message = self.store(message, now, true);
+        self.messages.push(message);
+    }
+
+    fn store(&mut self, mut message: Message, now: Timestamp, in_context: bool) -> Arc<Message> {
+        message.sequence = self.head.next_sequence;
+        message.created_at = message
+            .created_at
+            .max(self.head.last_created_at)
+            .min(now.max(self.head.last_created_at));
+        message.updated_at = message.created_at;
+        self.head.next_sequence += 1;
+        self.head.stored_messages += 1;
+        self.head.last_created_at = message.created_at;
+        if in_context {
+            self.head.default_lane.append(message.sequence);
+        }
+        self.batch.put_message(&message);
+        Arc::new(message)
+    }
+
+    fn progress(&mut self, commit: &StepCommit) {
+        if let Some(inbox) = &mut self.inbox {
+            inbox.progress.phase = Phase::Idle;
+            if commit.step.is_some() {
+                inbox.progress.committed_steps += 1;
+            }
+        }
+        self.record.status = RunStatus::Running;
+        let Some(step) = commit.step.as_ref().filter(|_| {
+            commit.assistant.is_some()
+                || commit.stop.as_ref().is_none_or(|end| {
+                    end.error.is_none() && end.stop_reason != StopReason::Cancelled
+                })
+        }) else {
+            return;
+        };
+        self.record.steps += 1;
+        self.record.usage.add(step.usage);
+        if step.usage.total_tokens > 0 {
+            self.record.context_tokens = Some(step.usage.total_tokens);
+        }
+    }
+
+    fn end(&mut self, open: &OpenRun, end: &End, now: Timestamp) {
+        let record = &mut self.record;
+        let took = open.accepted_at.elapsed();
+        record.status = end.stop_reason.status();
+        record.stop_reason = Some(end.stop_reason);
+        record.completed_at = Some(now.max(record.created_at));
+        record.total_duration_ns = u64::try_from(took.as_nanos()).ok();
+        record.error.clone_from(&end.error);
+        if let Some(error) = &end.error {
+            record.metadata["error"] = described(error);
+        }
+        self.head.last_stop_reason = Some(end.stop_reason);
+        self.head.last_run_completion = record.completed_at;
+        self.head.last_run_duration_ms = u64::try_from(took.as_millis()).ok();
+        self.inbox = None;
+    }
+
+    fn step(&mut self, commit: &StepCommit) {
+        let Some(mut step) = commit.step.clone() else {
+            return;
+        };
+        if let Some(end) = commit
+            .stop
+            .as_ref()
+            .filter(|_| step.status == StepStatus::Pending)
+        {
+            step.status = if end.stop_reason == StopReason::Cancelled {
+                StepStatus::Cancelled
+            } else {
+                StepStatus::Failed
+            };
+            step.stop_reason = Some(end.stop_reason);
+            step.error.clone_from(&end.error);
+        }
+        self.batch.put_step(&step);
+    }
+
+    fn write(&mut self, state: &State) {
+        let id = state.id();
+        if let Some(system) = &self.system {
+            self.batch.put_message(system);
+        }
+        self.batch.put_head(id, &self.head);
+        self.batch.put_run(&self.record);
+        match &self.inbox {
+            Some(inbox) => self.batch.put_inbox(id, inbox),
+            None => {
+                self.batch.delete_inbox(id, self.record.id);
+                if self.record.callback.is_some() {
+                    self.batch.put_callback(
+                        id,
+                        self.record.id,
+                        &CallbackEntry {
+                            attempts: 0,
+                            next_try: clock::now(),
+                        },
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// `metadata.error` of a failed run.
+fn described(error: &RunError) -> serde_json::Value {
+    json!({"type": error.error_type(), "message": error.message(), "detail": error.detail})
+}
+
+fn refusal(error: CommitError) -> InFlight {
+    match error {
+        CommitError::Full => InFlight::Refused(Refused::DiskFull),
+        CommitError::Conflict(_) | CommitError::TooLarge(_) => InFlight::Refused(error.into()),
+        CommitError::Fenced | CommitError::Failed(_) | CommitError::Closed => {
+            InFlight::Untrusted(error.to_string())
+        }
+    }
+}

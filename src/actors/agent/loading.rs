@@ -1,0 +1,282 @@
+//! Activation: from disk to a live agent, and what becomes of runs that were under way (runs-and-streaming §13).
+
+use super::commits::InFlight;
+use super::{Arguments, CallEnd, CallResult, Lane, Live, Mail, State, StepCommit};
+use crate::actors::ask::Mailbox;
+use crate::actors::house::House;
+use crate::actors::refused::Refused;
+use crate::domain::clock;
+use crate::domain::id::AgentId;
+use crate::domain::message::Message;
+use crate::domain::recovery::{self, Recovery};
+use crate::domain::run::{End, Inbox, Phase, Run};
+use crate::domain::step;
+use crate::store::Batch;
+use ractor::{ActorProcessingErr, ActorRef, SpawnErr};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// Finished runs that a new incarnation remembers, to know repeated sends.
+const REMEMBERED_RUNS: usize = 32;
+
+/// What is read from disk.
+struct Loaded {
+    settings: crate::domain::agent::Agent,
+    head: crate::domain::history::Head,
+    window: Vec<Arc<Message>>,
+    inboxes: Vec<Inbox>,
+    recent: VecDeque<Arc<Run>>,
+    active: Vec<Run>,
+}
+
+/// Fences off earlier incarnations, reads, settles the runs that have no end, goes live.
+pub(super) async fn load(
+    myself: ActorRef<Mail>,
+    arguments: Arguments,
+) -> Result<State, ActorProcessingErr> {
+    let Arguments {
+        house,
+        id,
+        restarts,
+    } = arguments;
+    // First the epoch, then the reads: what an older incarnation had queued is applied by then, and nothing of it later.
+    let epoch = house
+        .store
+        .fence(id)
+        .await
+        .map_err(|error| Refused::Internal(error.to_string()))?;
+    let store_house = house.clone();
+    let loaded = crate::actors::reads::blocking(move || read(&store_house, id)).await?;
+    let mailbox: Arc<Mailbox> = Arc::default();
+    let plate = house.board.hang(
+        "agent",
+        Some(id.to_string()),
+        Some("agents".to_owned()),
+        restarts,
+        mailbox.clone(),
+    );
+    let live = Arc::new(Live {
+        id,
+        epoch,
+        actor: myself.clone(),
+        mailbox,
+        leases: AtomicUsize::new(0),
+        runs: Mutex::default(),
+    });
+    let mut state = State {
+        house,
+        live,
+        settings: Arc::new(loaded.settings),
+        head: loaded.head,
+        window: loaded.window,
+        blocks: Vec::new(),
+        compared: None,
+        lane: Lane::default(),
+        open: HashMap::new(),
+        recent: loaded.recent,
+        deleted: false,
+        last_used: Instant::now(),
+        plate,
+    };
+    let mut orphans = loaded.active;
+    for inbox in loaded.inboxes {
+        let place = orphans.iter().position(|run| run.id == inbox.run_id);
+        if let Some(place) = place {
+            let run = orphans.swap_remove(place);
+            state.recover(run, inbox, restarts > 0).await?;
+        }
+    }
+    state.fail_orphans(orphans).await?;
+    state.house.went_live(myself.get_id(), state.live.clone());
+    state.idle(&myself);
+    Ok(state)
+}
+
+fn read(house: &House, id: AgentId) -> Result<Loaded, Refused> {
+    let store = &house.store;
+    let settings = store.agent(id)?.ok_or(Refused::NoSuchAgent(id))?;
+    let head = store.head(id)?.ok_or_else(|| Refused::Damaged {
+        agent: id,
+        detail: "its head record is missing".to_owned(),
+    })?;
+    let window: Vec<Arc<Message>> = store
+        .messages_at(id, head.default_lane.spans())?
+        .into_iter()
+        .map(Arc::new)
+        .collect();
+    if window.len() as u64 != head.default_lane.len() {
+        let detail = format!(
+            "{} of {} messages in context can be read",
+            window.len(),
+            head.default_lane.len()
+        );
+        return Err(Refused::Damaged { agent: id, detail });
+    }
+    let inboxes = store.inbox(id)?;
+    let recent = store
+        .recent_runs(id, REMEMBERED_RUNS)?
+        .into_iter()
+        .rev()
+        .map(Arc::new)
+        .collect();
+    let active = store.active_runs_of(id)?;
+    Ok(Loaded {
+        settings,
+        head,
+        window,
+        inboxes,
+        recent,
+        active,
+    })
+}
+
+impl State {
+    /// Settles one accepted run without an end: back into its lane, or closed.
+    pub(super) async fn recover(
+        &mut self,
+        run: Run,
+        mut inbox: Inbox,
+        waited_for: bool,
+    ) -> Result<(), ActorProcessingErr> {
+        let age = clock::now().duration_since(run.created_at).as_secs();
+        let decision = recovery::recover(&inbox, waited_for, age);
+        inbox.recoveries += 1;
+        let id = run.id;
+        let stored = if run.background {
+            self.house.store.last_frame(self.id(), id)?
+        } else {
+            0
+        };
+        // The count is written before the run is picked up: a run that kills its agent is not picked up for ever.
+        let mut batch = Batch::of_agent(self.id(), self.live.epoch);
+        batch.put_inbox(self.id(), &inbox);
+        self.house.store.commit(batch).await?;
+        let interrupted = interrupted_step(&inbox);
+        let handle = self.open_run(run, inbox, stored).await?;
+        match decision {
+            Recovery::Resume => self.lane.queue.push_back(handle.id()),
+            Recovery::CloseCallsAndResume => {
+                if let Some(commit) = interrupted {
+                    self.commit_recovered(commit).await?;
+                }
+                self.lane.queue.push_back(handle.id());
+            }
+            Recovery::Fail(end) => {
+                let mut commit =
+                    interrupted.unwrap_or_else(|| StepCommit::closing(id, end.clone()));
+                commit.stop = Some(end);
+                self.commit_recovered(commit).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs that are listed as active and were never journalled, or whose journal is gone.
+    async fn fail_orphans(&mut self, orphans: Vec<Run>) -> Result<(), ActorProcessingErr> {
+        for mut run in orphans {
+            let end = End::internal("the inputs of the run are not there any more");
+            run.status = end.stop_reason.status();
+            run.stop_reason = Some(end.stop_reason);
+            run.completed_at = Some(clock::now());
+            run.error = end.error;
+            let mut batch = Batch::of_agent(self.id(), self.live.epoch);
+            batch.put_run(&run);
+            self.house.store.commit(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit_recovered(&mut self, commit: StepCommit) -> Result<(), ActorProcessingErr> {
+        match self.commit(commit).await {
+            Ok(_) => Ok(()),
+            Err(InFlight::Refused(refused)) => Err(refused.into()),
+            Err(InFlight::Untrusted(reason)) => Err(super::Untrusted(reason).into()),
+        }
+    }
+}
+
+/// The step whose calls were under way: what came back is kept, everything else has an unknown outcome or never ran.
+fn interrupted_step(inbox: &Inbox) -> Option<StepCommit> {
+    let Phase::Tools {
+        assistant,
+        finished,
+        ..
+    } = &inbox.progress.phase
+    else {
+        return None;
+    };
+    let end = |call: &crate::domain::message::ToolCall| {
+        let known = finished.iter().find(|end| end.tool_call_id == call.id);
+        known.map_or_else(
+            || CallEnd::failed(&call.id, &call.name, step::interrupted_call()),
+            |packed| CallEnd {
+                call_id: call.id.clone(),
+                tool: call.name.clone(),
+                tool_id: None,
+                limit: None,
+                result: CallResult::Packed(packed.clone()),
+            },
+        )
+    };
+    let calls = assistant.tool_calls.iter().map(end).collect();
+    Some(StepCommit {
+        run: inbox.run_id,
+        step: None,
+        assistant: Some(Message::clone(assistant)),
+        calls,
+        stop: None,
+    })
+}
+
+/// Closes every run of an agent that is out of service, under a fresh epoch and without its actor (decisions 36).
+pub(crate) async fn close_runs_of_faulted(
+    house: &Arc<House>,
+    id: AgentId,
+    reason: &str,
+) -> Result<(), Refused> {
+    let epoch = house
+        .store
+        .fence(id)
+        .await
+        .map_err(|error| Refused::Internal(error.to_string()))?;
+    let store_house = house.clone();
+    let (runs, inboxes) = crate::actors::reads::blocking(move || {
+        Ok((
+            store_house.store.active_runs_of(id)?,
+            store_house.store.inbox(id)?,
+        ))
+    })
+    .await?;
+    for mut run in runs {
+        let end = End::internal(format!("its agent is out of service: {reason}"));
+        run.status = end.stop_reason.status();
+        run.stop_reason = Some(end.stop_reason);
+        run.completed_at = Some(clock::now());
+        run.error = end.error;
+        let mut batch = Batch::of_agent(id, epoch);
+        if inboxes.iter().any(|inbox| inbox.run_id == run.id) {
+            batch.delete_inbox(id, run.id);
+        }
+        batch.put_run(&run);
+        house
+            .store
+            .commit(batch)
+            .await
+            .map_err(|error| Refused::Internal(error.to_string()))?;
+    }
+    house.store.release(id, epoch);
+    Ok(())
+}
+
+/// What those who wait are told when an agent could not start.
+pub(super) fn refusal(error: SpawnErr) -> Refused {
+    match error {
+        SpawnErr::StartupFailed(inner) => match inner.downcast::<Refused>() {
+            Ok(refused) => *refused,
+            Err(other) => Refused::Internal(other.to_string()),
+        },
+        other => Refused::Internal(other.to_string()),
+    }
+}

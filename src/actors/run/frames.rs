@@ -1,0 +1,261 @@
+//! The frames of one run: one append-only list that all its readers share, each with a position of its own (decisions 31).
+//! No reader can slow the run, and none loses a frame.
+
+use crate::domain::id::{AgentId, RunId};
+use crate::store::Store;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// A rendered frame: the exact bytes of one SSE event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// From 1, without gaps.
+    pub number: u64,
+    pub bytes: Bytes,
+}
+
+/// The list lost its run before it was closed: the rest has to be looked for elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the run was interrupted")]
+pub struct Interrupted;
+
+/// Where readers look. Shared by the run, its handle and every reader.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    list: Mutex<List>,
+    /// Changes when there is something new to see.
+    news: watch::Sender<u64>,
+    /// Bytes kept in memory; older frames of background runs are read from the store.
+    capacity: usize,
+    stored: bool,
+}
+
+#[derive(Debug)]
+struct List {
+    frames: VecDeque<Bytes>,
+    /// Number of the first frame that is still in memory.
+    first: u64,
+    bytes: usize,
+    end: Ending,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Open,
+    Closed,
+    Interrupted,
+}
+
+impl Frames {
+    /// An empty list that continues after frame `last`; `stored`: older frames can be read from the store.
+    pub(crate) fn new(last: u64, stored: bool, capacity: usize) -> Self {
+        let list = List {
+            frames: VecDeque::new(),
+            first: last + 1,
+            bytes: 0,
+            end: Ending::Open,
+        };
+        Self {
+            list: Mutex::new(list),
+            news: watch::Sender::new(last),
+            capacity,
+            stored,
+        }
+    }
+
+    pub(crate) fn push(&self, frames: impl IntoIterator<Item = Bytes>) {
+        let mut list = self.list();
+        for frame in frames {
+            list.bytes += frame.len();
+            list.frames.push_back(frame);
+        }
+        while self.stored && list.bytes > self.capacity {
+            let Some(oldest) = list.frames.pop_front() else {
+                break;
+            };
+            list.bytes -= oldest.len();
+            list.first += 1;
+        }
+        let last = list.last();
+        drop(list);
+        self.news.send_replace(last);
+    }
+
+    /// No more frames come.
+    pub(crate) fn close(&self) {
+        self.finish(Ending::Closed);
+    }
+
+    /// The run is gone; does nothing when the list was closed.
+    pub(crate) fn interrupt(&self) {
+        self.finish(Ending::Interrupted);
+    }
+
+    fn finish(&self, end: Ending) {
+        let mut list = self.list();
+        if list.end == Ending::Open {
+            list.end = end;
+        }
+        let last = list.last();
+        drop(list);
+        self.news.send_replace(last);
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl List {
+    fn last(&self) -> u64 {
+        self.first + self.frames.len() as u64 - 1
+    }
+}
+
+/// One reader's position in a run's frames.
+pub struct FrameReader {
+    source: Source,
+    position: u64,
+}
+
+enum Source {
+    Live {
+        frames: Arc<Frames>,
+        news: watch::Receiver<u64>,
+        store: Store,
+        agent: AgentId,
+        run: RunId,
+    },
+    /// A finished background run.
+    Stored {
+        store: Store,
+        agent: AgentId,
+        run: RunId,
+    },
+}
+
+/// Frames read from the store at once.
+const PAGE: usize = 512;
+
+enum Seen {
+    Here(Vec<Rendered>),
+    /// Older than what is in memory.
+    InStore,
+    NotYet,
+    End(Ending),
+}
+
+impl FrameReader {
+    pub(crate) fn live(
+        frames: &Arc<Frames>,
+        after: u64,
+        store: Store,
+        agent: AgentId,
+        run: RunId,
+    ) -> Self {
+        let news = frames.news.subscribe();
+        Self {
+            source: Source::Live {
+                frames: frames.clone(),
+                news,
+                store,
+                agent,
+                run,
+            },
+            position: after,
+        }
+    }
+
+    pub(crate) fn stored(store: Store, agent: AgentId, run: RunId, after: u64) -> Self {
+        Self {
+            source: Source::Stored { store, agent, run },
+            position: after,
+        }
+    }
+
+    /// Number of the last frame read.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next frames, as many as are there, waiting for at least one. Empty: the list is closed and read to its end.
+    ///
+    /// # Errors
+    /// When run or agent died under the reader.
+    pub async fn next(&mut self) -> Result<Vec<Rendered>, Interrupted> {
+        loop {
+            match self.look() {
+                Seen::Here(frames) => return Ok(self.advance(frames)),
+                Seen::InStore => {
+                    let frames = self.load().await?;
+                    if !frames.is_empty() {
+                        return Ok(self.advance(frames));
+                    }
+                    if matches!(self.source, Source::Stored { .. }) {
+                        return Ok(Vec::new());
+                    }
+                    return Err(Interrupted);
+                }
+                Seen::End(Ending::Interrupted) => return Err(Interrupted),
+                Seen::End(_) => return Ok(Vec::new()),
+                Seen::NotYet => self.wait().await,
+            }
+        }
+    }
+
+    fn look(&mut self) -> Seen {
+        let Source::Live { frames, news, .. } = &mut self.source else {
+            return Seen::InStore;
+        };
+        news.borrow_and_update();
+        let list = frames.list();
+        let next = self.position + 1;
+        if next < list.first {
+            return Seen::InStore;
+        }
+        let skipped = usize::try_from(next - list.first).unwrap_or(usize::MAX);
+        if skipped >= list.frames.len() {
+            return if list.end == Ending::Open {
+                Seen::NotYet
+            } else {
+                Seen::End(list.end)
+            };
+        }
+        let numbered = list.frames.iter().skip(skipped).cloned().zip(next..);
+        Seen::Here(
+            numbered
+                .map(|(bytes, number)| Rendered { number, bytes })
+                .collect(),
+        )
+    }
+
+    async fn wait(&mut self) {
+        if let Source::Live { news, .. } = &mut self.source {
+            // The sender lives in the list that this reader holds: it cannot be closed.
+            let _ = news.changed().await;
+        }
+    }
+
+    async fn load(&self) -> Result<Vec<Rendered>, Interrupted> {
+        let (Source::Live {
+            store, agent, run, ..
+        }
+        | Source::Stored { store, agent, run }) = &self.source;
+        let (store, agent, run, after) = (store.clone(), *agent, *run, self.position);
+        let read = tokio::task::spawn_blocking(move || store.frames(agent, run, after, PAGE)).await;
+        let frames = read.ok().and_then(Result::ok).ok_or(Interrupted)?;
+        Ok(frames
+            .into_iter()
+            .map(|(number, bytes)| Rendered { number, bytes })
+            .collect())
+    }
+
+    fn advance(&mut self, frames: Vec<Rendered>) -> Vec<Rendered> {
+        if let Some(last) = frames.last() {
+            self.position = last.number;
+        }
+        frames
+    }
+}
