@@ -5,6 +5,7 @@
 pub mod actors;
 pub mod domain;
 pub mod egress;
+pub mod facade;
 pub mod providers;
 pub mod store;
 pub mod tools;

@@ -1,0 +1,34 @@
+//! One file a resource; paths without prefix and without trailing slash.
+
+mod agents;
+mod agents_messages;
+mod blocks;
+mod core_memory;
+mod greenroom;
+mod health;
+mod missing;
+mod models;
+mod runs;
+mod steps;
+mod tags;
+mod tools;
+
+use super::Facade;
+use axum::Router;
+
+/// Everything below `/v1`.
+pub(super) fn api() -> Router<Facade> {
+    Router::new()
+        .merge(agents::routes())
+        .merge(agents_messages::routes())
+        .merge(blocks::routes())
+        .merge(core_memory::routes())
+        .merge(greenroom::routes())
+        .merge(health::routes())
+        .merge(missing::routes())
+        .merge(models::routes())
+        .merge(runs::routes())
+        .merge(steps::routes())
+        .merge(tags::routes())
+        .merge(tools::routes())
+}

@@ -1,0 +1,216 @@
+//! Runs: lists, details, streams to read again.
+
+use super::agents_messages::shown;
+use crate::domain::id::{AgentId, RunId};
+use crate::domain::page::{Order, Page};
+use crate::domain::piece::Reading;
+use crate::domain::run::{RunFilter, RunStatus, StopReason};
+use crate::facade::Facade;
+use crate::facade::error::{Answer, ApiError};
+use crate::facade::extract::{OptionalBody, Params, run_id};
+use crate::facade::sse::Stream;
+use crate::wire::message::Message;
+use crate::wire::run::{Metrics, RetrieveStream, Run, Usage};
+use crate::wire::step::{self, Step};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::Value;
+
+pub(super) fn routes() -> Router<Facade> {
+    Router::new()
+        .route("/runs", get(list))
+        .route("/runs/active", get(active))
+        .route("/runs/{run_id}", get(retrieve).delete(delete))
+        .route("/runs/{run_id}/messages", get(messages))
+        .route("/runs/{run_id}/usage", get(usage))
+        .route("/runs/{run_id}/metrics", get(metrics))
+        .route("/runs/{run_id}/steps", get(steps))
+        .route("/runs/{run_id}/trace", get(trace))
+        .route("/runs/{run_id}/stream", post(stream))
+}
+
+async fn list(State(facade): State<Facade>, params: Params) -> Answer<Vec<Run>> {
+    let limit = params.number("limit")?.unwrap_or(100);
+    if !(1..=1000).contains(&limit) {
+        return Err(ApiError::invalid(
+            &["query", "limit"],
+            "value_error",
+            "Input should be between 1 and 1000",
+            limit,
+        ));
+    }
+    let statuses = params
+        .all("statuses")
+        .iter()
+        .map(|name| status(name))
+        .collect::<Result<Vec<_>, _>>()?;
+    let active = params.flag("active")?.unwrap_or(false) && statuses.is_empty();
+    let mut order = params.order(Order::Descending)?;
+    if let (Some(ascending), None) = (params.flag("ascending")?, params.text("order")) {
+        order = if ascending { Order::Ascending } else { order };
+    }
+    let filter = RunFilter {
+        statuses: if active { ACTIVE.to_vec() } else { statuses },
+        ..filter(&params)?
+    };
+    let page = Page {
+        order,
+        ..params.page(100, order)?
+    };
+    let runs = facade.handles.reads.runs(filter, page).await?;
+    Ok(Json(runs.into_iter().map(Run::from).collect()))
+}
+
+const ACTIVE: [RunStatus; 2] = [RunStatus::Created, RunStatus::Running];
+
+async fn active(State(facade): State<Facade>, params: Params) -> Answer<Vec<Run>> {
+    let filter = RunFilter {
+        statuses: ACTIVE.to_vec(),
+        ..filter(&params)?
+    };
+    let page = Page {
+        after: None,
+        before: None,
+        limit: 100,
+        order: Order::Descending,
+    };
+    let runs = facade.handles.reads.runs(filter, page).await?;
+    Ok(Json(runs.into_iter().map(Run::from).collect()))
+}
+
+fn filter(params: &Params) -> Result<RunFilter, ApiError> {
+    let bad = |bad: crate::domain::id::BadId| ApiError::argument(&bad);
+    let named = params
+        .all("agent_ids")
+        .into_iter()
+        .chain(params.text("agent_id"));
+    let agent_ids = named
+        .map(|id| id.parse::<AgentId>())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(bad)?;
+    let stop_reason = params.text("stop_reason").map(|name| {
+        StopReason::parse(&name).ok_or_else(|| {
+            ApiError::invalid(
+                &["query", "stop_reason"],
+                "enum",
+                "Input should be a stop reason",
+                name,
+            )
+        })
+    });
+    Ok(RunFilter {
+        agent_ids,
+        statuses: Vec::new(),
+        background: params.flag("background")?,
+        stop_reason: stop_reason.transpose()?,
+        conversation_id: params.id("conversation_id")?,
+    })
+}
+
+fn status(name: &str) -> Result<RunStatus, ApiError> {
+    RunStatus::parse(name).ok_or_else(|| {
+        ApiError::invalid(
+            &["query", "statuses"],
+            "enum",
+            "Input should be 'created', 'running', 'completed', 'failed' or 'cancelled'",
+            name,
+        )
+    })
+}
+
+async fn retrieve(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<Run> {
+    Ok(Json(facade.handles.reads.run(run_id(&id)?).await?.into()))
+}
+
+async fn delete(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<Value> {
+    let id = run_id(&id)?;
+    let run = facade.handles.reads.run(id).await?;
+    facade
+        .handles
+        .directory
+        .agent(run.agent_id)
+        .await?
+        .delete_run(id)
+        .await?;
+    Ok(Json(Value::Null))
+}
+
+/// What the run wrote, its inputs included; by the view that was asked for when it was sent.
+async fn messages(
+    State(facade): State<Facade>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Answer<Vec<Message>> {
+    let id = run_id(&id)?;
+    let run = facade.handles.reads.run(id).await?;
+    let page = params.page(100, Order::Ascending)?;
+    let mut messages = facade.handles.reads.run_messages(id).await?;
+    if page.order == Order::Descending {
+        messages.reverse();
+    }
+    let messages = page.cut(messages, |message| message.id);
+    Ok(Json(shown(messages, &Reading::native(&run.view))))
+}
+
+async fn usage(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<Usage> {
+    Ok(Json(Usage::from(
+        &facade.handles.reads.run(run_id(&id)?).await?,
+    )))
+}
+
+async fn metrics(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<Metrics> {
+    Ok(Json(Metrics::from(
+        &facade.handles.reads.run(run_id(&id)?).await?,
+    )))
+}
+
+async fn steps(
+    State(facade): State<Facade>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Answer<Vec<Step>> {
+    let page = params.page(100, Order::Descending)?;
+    let mut steps = facade.handles.reads.run_steps(run_id(&id)?).await?;
+    if page.order == Order::Descending {
+        steps.reverse();
+    }
+    Ok(Json(
+        page.cut(steps, |step| step.id)
+            .into_iter()
+            .map(Step::from)
+            .collect(),
+    ))
+}
+
+/// The spans of a run: its steps.
+async fn trace(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<Vec<Value>> {
+    let steps = facade.handles.reads.run_steps(run_id(&id)?).await?;
+    Ok(Json(steps.iter().map(step::span).collect()))
+}
+
+/// Reads a background run's frames from a number on: stored ones first, then as they come.
+async fn stream(
+    State(facade): State<Facade>,
+    Path(id): Path<String>,
+    OptionalBody(body): OptionalBody<RetrieveStream>,
+) -> Result<Response, ApiError> {
+    let run: RunId = run_id(&id)?;
+    let after = body
+        .as_ref()
+        .and_then(|body| body.starting_after)
+        .unwrap_or(0);
+    let pings = body.and_then(|body| body.include_pings).unwrap_or(true);
+    let reader = facade.handles.directory.frames(run, after).await?;
+    let agent = facade.handles.reads.run(run).await?.agent_id;
+    Ok(Stream {
+        facade: facade.clone(),
+        agent,
+        run,
+        reader,
+        pings,
+        background: true,
+    }
+    .into_response())
+}

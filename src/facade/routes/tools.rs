@@ -1,0 +1,98 @@
+//! Tools: those of an agent, and those that the program knows.
+
+use crate::actors::reads::Relations;
+use crate::domain::id::{AgentId, ToolId};
+use crate::domain::page::{Order, Page};
+use crate::domain::tool::Tool as Domain;
+use crate::facade::Facade;
+use crate::facade::error::{Answer, ApiError};
+use crate::facade::extract::{Params, PathId};
+use crate::wire::tool::Tool;
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Json, Router};
+use std::sync::Arc;
+
+pub(super) fn routes() -> Router<Facade> {
+    Router::new()
+        .route("/agents/{agent_id}/tools", get(of_agent))
+        .route("/tools", get(list))
+        .route("/tools/count", get(count))
+        .route("/tools/{tool_id}", get(retrieve))
+}
+
+async fn of_agent(
+    State(facade): State<Facade>,
+    PathId(agent): PathId<AgentId>,
+    params: Params,
+) -> Answer<Vec<Tool>> {
+    let page: Page<ToolId> = params.page(10, Order::Descending)?;
+    let mut tools = facade
+        .handles
+        .reads
+        .agent(agent, Relations::ALL)
+        .await?
+        .tools;
+    if page.order == Order::Descending {
+        tools.reverse();
+    }
+    Ok(Json(
+        page.cut(tools, |tool| tool.id)
+            .iter()
+            .map(|tool| Tool::from(&**tool))
+            .collect(),
+    ))
+}
+
+async fn list(State(facade): State<Facade>, params: Params) -> Answer<Vec<Tool>> {
+    let page: Page<ToolId> = params.page(50, Order::Descending)?;
+    let mut tools = matching(&facade, &params)?;
+    if page.order == Order::Descending {
+        tools.reverse();
+    }
+    Ok(Json(
+        page.cut(tools, |tool| tool.id)
+            .iter()
+            .map(|tool| Tool::from(&**tool))
+            .collect(),
+    ))
+}
+
+async fn count(State(facade): State<Facade>, params: Params) -> Answer<usize> {
+    Ok(Json(matching(&facade, &params)?.len()))
+}
+
+/// The tools that a list's filters keep.
+fn matching(facade: &Facade, params: &Params) -> Result<Vec<Arc<Domain>>, ApiError> {
+    let (name, names, ids) = (
+        params.text("name"),
+        params.all("names"),
+        params.all("tool_ids"),
+    );
+    let (types, excluded) = (params.all("tool_types"), params.all("exclude_tool_types"));
+    let search = params.text("search").map(|search| search.to_lowercase());
+    let mut tools = facade.handles.library.tools();
+    tools.retain(|tool| {
+        let kind = tool.tool_type.name().to_owned();
+        name.as_ref().is_none_or(|name| *name == tool.name)
+            && (names.is_empty() || names.contains(&tool.name))
+            && (ids.is_empty() || ids.contains(&tool.id.to_string()))
+            && (types.is_empty() || types.contains(&kind))
+            && !excluded.contains(&kind)
+            && search
+                .as_ref()
+                .is_none_or(|search| tool.name.to_lowercase().contains(search))
+    });
+    Ok(tools)
+}
+
+async fn retrieve(State(facade): State<Facade>, PathId(id): PathId<ToolId>) -> Answer<Tool> {
+    let tool = facade
+        .handles
+        .library
+        .tools()
+        .into_iter()
+        .find(|tool| tool.id == id);
+    let tool = tool.ok_or(crate::actors::refused::Refused::NoSuchTool(id))?;
+    Ok(Json(Tool::from(&*tool)))
+}
