@@ -3,6 +3,9 @@
 #![recursion_limit = "256"]
 
 pub mod actors;
+pub mod boot;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod egress;
 pub mod facade;
