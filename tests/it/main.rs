@@ -1,1 +1,18 @@
+//! The whole of Greenroom from the outside: the real binary, real processes that are killed, the official SDKs as clients.
+//! Only the paid models are played by a script (`model.rs`).
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "these are tests, their helpers included"
+)]
+
+mod bad_input;
+mod cancel;
+mod crash;
+mod layers;
+mod model;
+mod retries;
+mod sdk;
+mod streams;
+mod supervision;
+mod world;

@@ -1,0 +1,327 @@
+//! Bad input gets the contract's error, changes nothing and leaves the agent usable; never a 500 for what the caller did.
+
+use crate::world::{World, events};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_bad_request_gets_its_error_and_changes_nothing() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    let messages = format!("/v1/agents/{agent}/messages");
+    let unknown = "agent-00000000-0000-4000-8000-000000000001";
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let cases: Vec<(Method, String, Option<String>, u16)> = vec![
+        (Method::GET, "/v1/agents/bad".to_owned(), None, 422),
+        (Method::GET, format!("/v1/agents/{unknown}"), None, 404),
+        (Method::GET, "/v1/nothing/here".to_owned(), None, 404),
+        (
+            Method::PUT,
+            "/v1/agents/".to_owned(),
+            Some("{}".to_owned()),
+            405,
+        ),
+        (Method::GET, "/v1/agents/?limit=many".to_owned(), None, 422),
+        (
+            Method::GET,
+            "/v1/agents/?order=sideways".to_owned(),
+            None,
+            422,
+        ),
+        (
+            Method::GET,
+            format!("/v1/agents/{agent}?include=agent.nothing"),
+            None,
+            422,
+        ),
+        (Method::GET, "/v1/runs/?limit=0".to_owned(), None, 422),
+        (Method::GET, "/v1/runs/bad".to_owned(), None, 400),
+        (
+            Method::GET,
+            "/v1/runs/run-00000000-0000-4000-8000-000000000001".to_owned(),
+            None,
+            404,
+        ),
+        (
+            Method::GET,
+            format!("{messages}?after=message-00000000-0000-4000-8000-000000000001"),
+            None,
+            404,
+        ),
+        (
+            Method::POST,
+            "/v1/agents/".to_owned(),
+            Some(r#"{"model": "openai/scripted", "name": "a/b"}"#.to_owned()),
+            422,
+        ),
+        (
+            Method::POST,
+            "/v1/agents/".to_owned(),
+            Some(r#"{"agent_type": "robot"}"#.to_owned()),
+            422,
+        ),
+        (
+            Method::POST,
+            "/v1/agents/".to_owned(),
+            Some(r#"{"model": "nothing"}"#.to_owned()),
+            400,
+        ),
+        (
+            Method::POST,
+            "/v1/agents/".to_owned(),
+            Some(r#"{"model": "nobody/nothing"}"#.to_owned()),
+            404,
+        ),
+        (
+            Method::POST,
+            "/v1/agents/".to_owned(),
+            Some(r#"{"model": "openai/scripted", "tools": ["no_such_tool"]}"#.to_owned()),
+            400,
+        ),
+        (
+            Method::POST,
+            "/v1/agents/".to_owned(),
+            Some(r#"{"memory_blocks": [{"value": "no label"}]}"#.to_owned()),
+            422,
+        ),
+        (
+            Method::POST,
+            "/v1/blocks/".to_owned(),
+            Some(r#"{"label": 7, "value": "x"}"#.to_owned()),
+            422,
+        ),
+        (
+            Method::POST,
+            messages.clone(),
+            Some("{not json".to_owned()),
+            422,
+        ),
+        (Method::POST, messages.clone(), Some(String::new()), 422),
+        (Method::POST, messages.clone(), Some(deep), 422),
+        (Method::POST, messages.clone(), Some("{}".to_owned()), 422),
+        (
+            Method::POST,
+            messages.clone(),
+            Some(r#"{"messages": []}"#.to_owned()),
+            422,
+        ),
+        (
+            Method::POST,
+            messages.clone(),
+            Some(r#"{"messages": [], "input": "x"}"#.to_owned()),
+            422,
+        ),
+        (
+            Method::POST,
+            messages.clone(),
+            Some(r#"{"messages": "hello"}"#.to_owned()),
+            422,
+        ),
+        (
+            Method::POST,
+            messages.clone(),
+            Some(r#"{"messages": [{"role": "robot", "content": "x"}]}"#.to_owned()),
+            422,
+        ),
+        (
+            Method::POST,
+            messages.clone(),
+            Some(r#"{"messages": [{"role": "user", "content": ""}]}"#.to_owned()),
+            400,
+        ),
+        (
+            Method::POST,
+            messages.clone(),
+            Some(r#"{"input": "x", "stream_tokens": true}"#.to_owned()),
+            422,
+        ),
+        (
+            Method::POST,
+            messages.clone(),
+            Some(r#"{"input": "x", "background": true}"#.to_owned()),
+            422,
+        ),
+        (
+            Method::POST,
+            messages.clone(),
+            Some(r#"{"input": "x", "override_model": "nobody/nothing"}"#.to_owned()),
+            404,
+        ),
+        (
+            Method::POST,
+            messages.clone(),
+            Some(r#"{"messages": [{"type": "approval", "approve": true}]}"#.to_owned()),
+            400,
+        ),
+        (
+            Method::POST,
+            format!("{messages}/async"),
+            Some(r#"{"input": "x", "callback_url": "http://10.0.0.1/x"}"#.to_owned()),
+            400,
+        ),
+        (
+            Method::POST,
+            format!("{messages}/async"),
+            Some(r#"{"input": "x", "callback_url": "ftp://example.com/x"}"#.to_owned()),
+            400,
+        ),
+        (
+            Method::POST,
+            format!("/v1/agents/{unknown}/messages"),
+            Some(r#"{"input": "x"}"#.to_owned()),
+            404,
+        ),
+        (
+            Method::PATCH,
+            format!("/v1/agents/{agent}"),
+            Some(r#"{"message_ids": ["message-00000000-0000-4000-8000-000000000001"]}"#.to_owned()),
+            400,
+        ),
+        (
+            Method::PATCH,
+            format!("/v1/agents/{agent}/core-memory/blocks/nothing"),
+            Some(r#"{"value": "x"}"#.to_owned()),
+            404,
+        ),
+        (
+            Method::PATCH,
+            format!("/v1/agents/{agent}/reset-messages"),
+            None,
+            422,
+        ),
+        (
+            Method::POST,
+            "/v1/archives/".to_owned(),
+            Some("{}".to_owned()),
+            501,
+        ),
+    ];
+    let before = world.history(&agent).await.len();
+    for (method, path, body, expected) in cases {
+        let mut request = world
+            .http
+            .request(method.clone(), format!("{}{path}", world.base));
+        if let Some(body) = &body {
+            request = request.body(body.clone());
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        let shown: String = body.unwrap_or_default().chars().take(80).collect();
+        assert_eq!(status, expected, "{method} {path} {shown}: {text}");
+        let error: Value = serde_json::from_str(&text).unwrap();
+        assert!(error["detail"].is_string(), "{method} {path}: {text}");
+    }
+    assert_eq!(world.history(&agent).await.len(), before);
+    assert_eq!(
+        world.send(&agent, "fine").await["messages"][0]["content"],
+        "echo: fine"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_too_large_or_no_text_is_refused() {
+    let world = World::with(&[("GREENROOM__SERVER__MAX_BODY_MIB", "1")]).await;
+    let agent = world.agent(&[]).await;
+    let url = format!("{}/v1/agents/{agent}/messages", world.base);
+    let large = world
+        .http
+        .post(&url)
+        .json(&json!({"input": "x".repeat(2 << 20)}))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(large.status(), 413);
+    let binary = world
+        .http
+        .post(&url)
+        .body(b"{\"input\": \"\xff\xfe\"}".to_vec())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(binary.status(), 422);
+    assert_eq!(
+        world.send(&agent, "fine").await["messages"][0]["content"],
+        "echo: fine"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_misbehaves_costs_one_run() {
+    let world = World::with(&[
+        ("GREENROOM__PROVIDERS__TIMEOUTS__IDLE_MS", "2000"),
+        ("GREENROOM__PROVIDERS__TIMEOUTS__FIRST_BYTE_MS", "2000"),
+    ])
+    .await;
+    let agent = world.agent(&[]).await;
+    let cases = [
+        ("[[error:401]]", 401, "llm_authentication", "llm_api_error"),
+        ("[[error:402]]", 402, "llm_error", "llm_api_error"),
+        ("[[error:400]]", 400, "llm_error", "llm_api_error"),
+        ("[[rubbish]]", 500, "llm_error", "llm_api_error"),
+        (
+            "[[empty]]",
+            500,
+            "llm_empty_response",
+            "invalid_llm_response",
+        ),
+    ];
+    for (said, status, error_type, stop_reason) in cases {
+        let (got, body) = world
+            .call(
+                Method::POST,
+                &format!("/v1/agents/{agent}/messages"),
+                Some(json!({"input": said})),
+            )
+            .await;
+        assert_eq!(got, status, "{said}: {body}");
+        assert!(body["error"]["type"].is_string(), "{said}: {body}");
+        let stream = world
+            .http
+            .post(format!("{}/v1/agents/{agent}/messages", world.base))
+            .json(&json!({"input": said, "streaming": true, "stream_tokens": true}));
+        let text = stream.send().await.unwrap().text().await.unwrap();
+        let events: Vec<Value> = events(&text)
+            .iter()
+            .map(|event| serde_json::from_str(event).unwrap_or_else(|_| json!(event)))
+            .collect();
+        assert_eq!(events.last(), Some(&json!("[DONE]")), "{said}: {text}");
+        let stops: Vec<&Value> = events
+            .iter()
+            .filter(|event| event["message_type"] == "stop_reason")
+            .collect();
+        assert_eq!(
+            (stops.len(), &stops[0]["stop_reason"]),
+            (1, &json!(stop_reason)),
+            "{said}: {text}"
+        );
+        let error = events
+            .iter()
+            .find(|event| event["message_type"] == "error_message")
+            .unwrap();
+        assert_eq!(error["error_type"], error_type, "{said}: {text}");
+    }
+    for said in [
+        "[[close]] cut off",
+        "[[huge:5000000]]",
+        "[[badjson:memory_insert]] hm",
+        "[[parallel:memory_insert {\"label\":\"human\",\"new_string\":\"1\"} | memory_insert {\"label\":\"human\",\"new_string\":\"2\"}]][[dupids]] ok",
+        "[[tool:no_such_tool {}]] ok",
+    ] {
+        let stream = world
+            .http
+            .post(format!("{}/v1/agents/{agent}/messages", world.base))
+            .json(&json!({"input": said, "streaming": true, "stream_tokens": true}));
+        let text = stream.send().await.unwrap().text().await.unwrap();
+        assert!(
+            text.ends_with("data: [DONE]\n\n"),
+            "{said}: {}",
+            &text[text.len().saturating_sub(300)..]
+        );
+        world.assert_paired(&agent).await;
+    }
+    assert_eq!(
+        world.send(&agent, "fine").await["messages"][0]["content"],
+        "echo: fine"
+    );
+}

@@ -1,0 +1,190 @@
+//! Every kind of actor dies of an injected panic: siblings serve on, clients are answered, the restart is counted, and the
+//! fourth death in the window escalates as the table in `actors.rs` says.
+
+use crate::world::World;
+use serde_json::json;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_dies_is_restarted_and_its_client_is_answered() {
+    let world = World::new().await;
+    let (agent, sibling) = (world.agent(&[]).await, world.agent(&[]).await);
+    world.send(&agent, "warm").await;
+    let answer = {
+        let (http, url) = (
+            world.http.clone(),
+            format!("{}/v1/agents/{agent}/messages", world.base),
+        );
+        tokio::spawn(async move {
+            http.post(url)
+                .json(&json!({"input": "[[silent:400]] survives"}))
+                .send()
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap()
+        })
+    };
+    world
+        .until("the model call", || async { world.model.requests() == 2 })
+        .await;
+    // The next message of an agent is this one's commit.
+    world.panic_at("agent:1").await;
+    let answer = answer.await.unwrap();
+    assert!(
+        answer.contains("echo: survives"),
+        "{answer}\n{}",
+        world.log()
+    );
+    assert_eq!(
+        world.send(&sibling, "hello").await["messages"][0]["content"],
+        "echo: hello"
+    );
+    let node = world.node(&format!("agent:{agent}")).await.unwrap();
+    assert_eq!(node["restarts"], 1, "{node}");
+    world.assert_paired(&agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fourth_death_marks_an_agent_faulted_and_its_siblings_serve_on() {
+    let world = World::new().await;
+    let (agent, sibling) = (world.agent(&[]).await, world.agent(&[]).await);
+    for _ in 0..4 {
+        world.panic_at("agent:1").await;
+        let path = format!("/v1/agents/{agent}");
+        let change = json!({"description": "x"});
+        let _ = world
+            .call(reqwest::Method::PATCH, &path, Some(change))
+            .await;
+        world
+            .until("the death", || async {
+                !world
+                    .node(&format!("agent:{agent}"))
+                    .await
+                    .is_some_and(|node| {
+                        node["status"] == "backing_off" || node["status"] == "starting"
+                    })
+            })
+            .await;
+    }
+    let node = world.node(&format!("agent:{agent}")).await.unwrap();
+    assert_eq!(
+        (
+            node["status"].as_str(),
+            node["reason"]
+                .as_str()
+                .map(|reason| reason.contains("injected"))
+        ),
+        (Some("faulted"), Some(true)),
+        "{node}"
+    );
+    let (status, body) = world
+        .call(
+            reqwest::Method::POST,
+            &format!("/v1/agents/{agent}/messages"),
+            Some(json!({"input": "hello"})),
+        )
+        .await;
+    assert_eq!(status, 503, "{body}");
+    assert!(
+        body["detail"].as_str().unwrap().contains("injected"),
+        "{body}"
+    );
+    assert_eq!(
+        world.send(&sibling, "hello").await["messages"][0]["content"],
+        "echo: hello"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_or_a_worker_that_dies_is_picked_up_by_its_agent() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    for kind in ["worker", "run"] {
+        world.panic_at(&format!("{kind}:1")).await;
+        let answer = world.send(&agent, kind).await;
+        assert_eq!(
+            answer["messages"][0]["content"],
+            format!("echo: {kind}"),
+            "{answer}\n{}",
+            world.log()
+        );
+    }
+    let active = world
+        .get(&format!("/v1/runs/?agent_id={agent}&active=true"))
+        .await;
+    assert_eq!(active, json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_are_restarted_at_once_and_counted() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    world.send(&agent, "warm").await;
+    for kind in ["library", "outbox", "facade", "agents"] {
+        world.panic_at(&format!("{kind}:1")).await;
+        // What makes the actor of this kind handle something.
+        let _ = world
+            .http
+            .post(format!("{}/v1/blocks/", world.base))
+            .json(&json!({"label": "x", "value": "y"}))
+            .send()
+            .await;
+        let another = world
+            .http
+            .post(format!("{}/v1/agents/", world.base))
+            .json(&json!({"model": "openai/scripted"}))
+            .send()
+            .await;
+        if let Ok(another) = another {
+            let body: serde_json::Value = another.json().await.unwrap_or_default();
+            if let Some(id) = body["id"].as_str() {
+                let _ = world
+                    .http
+                    .post(format!("{}/v1/agents/{id}/messages", world.base))
+                    .json(&json!({"input": "x"}))
+                    .send()
+                    .await;
+            }
+        }
+        let restarted = || async {
+            let answer = world
+                .http
+                .get(format!("{}/v1/greenroom/tree", world.base))
+                .send()
+                .await;
+            let Ok(answer) = answer else { return false };
+            let tree: serde_json::Value = answer.json().await.unwrap_or_default();
+            tree["nodes"].as_array().is_some_and(|nodes| {
+                nodes
+                    .iter()
+                    .any(|node| node["name"] == kind && node["restarts"] == 1)
+            })
+        };
+        world
+            .until(&format!("the restart of {kind}"), restarted)
+            .await;
+        assert_eq!(
+            world.send(&agent, kind).await["messages"][0]["content"],
+            format!("echo: {kind}")
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_agent_leaves_memory_and_comes_back() {
+    let world = World::with(&[("GREENROOM__AGENTS__PASSIVATE_AFTER_S", "1")]).await;
+    let agent = world.agent(&[]).await;
+    world.send(&agent, "one").await;
+    let name = format!("agent:{agent}");
+    world
+        .until("the passivation", || async {
+            world.node(&name).await.is_none()
+        })
+        .await;
+    assert_eq!(
+        world.send(&agent, "two").await["messages"][0]["content"],
+        "echo: two"
+    );
+    assert_eq!(world.history(&agent).await.len(), 5);
+}

@@ -1,0 +1,296 @@
+//! A whole Greenroom in a temporary folder: the real binary on a free port, started, killed and started again.
+
+use crate::model::Model;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The longest wait for anything that is expected to happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(crate) struct World {
+    folder: TempDir,
+    pub(crate) model: Model,
+    pub(crate) base: String,
+    port: u16,
+    settings: Vec<(String, String)>,
+    process: Option<Child>,
+    pub(crate) http: Client,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With environment variables for the daemon.
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        static TLS: Once = Once::new();
+        TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let settings = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let mut world = Self {
+            folder: tempfile::tempdir().unwrap(),
+            model: Model::start().await,
+            base: format!("http://127.0.0.1:{port}"),
+            port,
+            settings,
+            process: None,
+            http: Client::new(),
+        };
+        world.start().await;
+        world
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts the daemon on the same folder and waits until it answers.
+    pub(crate) async fn start(&mut self) {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_greenroom"));
+        command
+            .args([
+                "serve",
+                "--listen",
+                &format!("127.0.0.1:{}", self.port),
+                "--data",
+            ])
+            .arg(self.folder.path().join("data"))
+            .env("OPENAI_API_BASE", &self.model.base_url)
+            .env("GREENROOM__EGRESS__ALLOWED_HOSTS", "[\"127.0.0.1\"]")
+            .env("RUST_BACKTRACE", "0")
+            .envs(self.settings.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.process = Some(command.spawn().unwrap());
+        let since = Instant::now();
+        while self
+            .http
+            .get(format!("{}/v1/ready", self.base))
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
+            .eq(&false)
+        {
+            assert!(
+                since.elapsed() < PATIENCE,
+                "the daemon did not start:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM; the daemon's exit code.
+    pub(crate) fn terminate(&mut self) -> Option<i32> {
+        let mut process = self.process.take()?;
+        let pid = rustix::process::Pid::from_child(&process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        process.wait().unwrap().code()
+    }
+
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .header("x-stainless-package-version", "1.12.1");
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.call(Method::GET, path, None).await;
+        assert!(
+            status.is_success(),
+            "GET {path}: {status} {body}\n{}",
+            self.log()
+        );
+        body
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Value {
+        let (status, answer) = self.call(Method::POST, path, Some(body)).await;
+        assert!(
+            status.is_success(),
+            "POST {path}: {status} {answer}\n{}",
+            self.log()
+        );
+        answer
+    }
+
+    /// An agent on the scripted model, with two blocks and the named tools besides the base ones.
+    pub(crate) async fn agent(&self, tools: &[&str]) -> String {
+        let blocks = json!([{"label": "human", "value": "Name: unknown"}, {"label": "persona", "value": "I am a helper."}]);
+        let agent = self
+            .post(
+                "/v1/agents/",
+                json!({"model": "openai/scripted", "memory_blocks": blocks, "tools": tools}),
+            )
+            .await;
+        agent["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn send(&self, agent: &str, text: &str) -> Value {
+        self.post(
+            &format!("/v1/agents/{agent}/messages"),
+            json!({"messages": [{"role": "user", "content": text}]}),
+        )
+        .await
+    }
+
+    /// Starts a background run.
+    pub(crate) async fn start_run(&self, agent: &str, text: &str) -> String {
+        let run = self
+            .post(
+                &format!("/v1/agents/{agent}/messages/async"),
+                json!({"messages": [{"role": "user", "content": text}]}),
+            )
+            .await;
+        run["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn run(&self, run: &str) -> Value {
+        self.get(&format!("/v1/runs/{run}")).await
+    }
+
+    /// Waits until the run has ended.
+    pub(crate) async fn ended(&self, run: &str) -> Value {
+        let since = Instant::now();
+        loop {
+            let record = self.run(run).await;
+            if ["completed", "failed", "cancelled"].contains(&record["status"].as_str().unwrap()) {
+                return record;
+            }
+            assert!(
+                since.elapsed() < PATIENCE,
+                "the run did not end: {record}\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until the condition holds.
+    pub(crate) async fn until<F: Future<Output = bool>>(
+        &self,
+        what: &str,
+        condition: impl Fn() -> F,
+    ) {
+        let since = Instant::now();
+        while !condition().await {
+            assert!(
+                since.elapsed() < PATIENCE,
+                "{what} did not happen\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(crate) async fn history(&self, agent: &str) -> Vec<Value> {
+        self.get(&format!(
+            "/v1/agents/{agent}/messages?limit=1000&order=asc&include_err=true"
+        ))
+        .await
+        .as_array()
+        .unwrap()
+        .clone()
+    }
+
+    /// Every stored call has exactly one return (runs-and-streaming §14, 2).
+    pub(crate) async fn assert_paired(&self, agent: &str) {
+        let mut open: Vec<String> = Vec::new();
+        for message in self.history(agent).await {
+            let ids = |list: &str, key: &str| -> Vec<String> {
+                message[list]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|item| item[key].as_str().unwrap().to_owned())
+                    .collect()
+            };
+            open.extend(ids("tool_calls", "tool_call_id"));
+            for id in ids("tool_returns", "tool_call_id") {
+                let place = open
+                    .iter()
+                    .position(|call| *call == id)
+                    .unwrap_or_else(|| panic!("return of {id} without an open call"));
+                open.swap_remove(place);
+            }
+        }
+        assert!(open.is_empty(), "calls without a return: {open:?}");
+    }
+
+    pub(crate) async fn node(&self, name: &str) -> Option<Value> {
+        let tree = self.get("/v1/greenroom/tree").await;
+        tree["nodes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|node| node["name"] == name)
+            .cloned()
+    }
+
+    pub(crate) async fn panic_at(&self, points: &str) {
+        self.post("/v1/greenroom/faults", json!({"panic": points}))
+            .await;
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The data lines of an event stream.
+pub(crate) fn events(text: &str) -> Vec<String> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(str::to_owned)
+        .collect()
+}

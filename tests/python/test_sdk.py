@@ -1,0 +1,224 @@
+"""Every operation that is built, through the official client with strict response validation."""
+
+import os
+import time
+import uuid
+
+import letta_client
+import pytest
+from letta_client import Letta
+
+URL = os.environ["GREENROOM_URL"]
+MODEL = "openai/scripted"
+
+
+@pytest.fixture(scope="session")
+def client():
+    return Letta(base_url=URL, api_key="unused", max_retries=0, _strict_response_validation=True)
+
+
+@pytest.fixture
+def agent(client):
+    state = client.agents.create(
+        model=MODEL,
+        memory_blocks=[{"label": "human", "value": "Name: Ada"}, {"label": "persona", "value": "I am a helper."}],
+        tags=["sdk"],
+    )
+    yield state
+    try:
+        client.agents.delete(state.id)
+    except letta_client.NotFoundError:
+        pass
+
+
+def user(text):
+    return [{"role": "user", "content": text}]
+
+
+def types(messages):
+    return [message.message_type for message in messages]
+
+
+def ended(client, run_id):
+    for _ in range(600):
+        run = client.runs.retrieve(run_id)
+        if run.status in ("completed", "failed", "cancelled"):
+            return run
+        time.sleep(0.05)
+    raise AssertionError(f"{run_id} did not end")
+
+
+def test_health(client):
+    assert client.health().status == "ok"
+
+
+def test_agents(client, agent):
+    assert agent.model == MODEL and agent.agent_type == "letta_v1_agent"
+    assert [block.label for block in agent.memory.blocks] == ["human", "persona"]
+    assert {tool.name for tool in agent.tools} == {"conversation_search", "memory_replace", "memory_insert"}
+    raw = client.get(f"/v1/agents/{agent.id}", cast_to=object)
+    assert raw["model_settings"]["reasoning"] == {"reasoning_effort": "minimal"}
+    plain = client.agents.retrieve(agent.id)
+    assert plain.blocks == [] and plain.tools == [] and plain.tags == [] and len(plain.message_ids) == 1
+    full = client.agents.retrieve(agent.id, include=["agent.blocks", "agent.tools", "agent.tags"])
+    assert len(full.blocks) == 2 and len(full.tools) == 3 and full.tags == ["sdk"]
+    changed = client.agents.update(agent.id, name="Renamed by the SDK", description="d", tags=["x", "y"], metadata={"k": 1})
+    assert (changed.name, changed.description, changed.tags, changed.metadata) == ("Renamed by the SDK", "d", ["x", "y"], {"k": 1})
+    assert [found.id for found in client.agents.list(name="Renamed by the SDK")] == [agent.id]
+    assert agent.id in [found.id for found in client.agents.list(tags=["x"])]
+    assert client.get("/v1/agents/count", cast_to=object) >= 1
+    client.agents.delete(agent.id)
+    with pytest.raises(letta_client.NotFoundError):
+        client.agents.retrieve(agent.id)
+
+
+def test_paging_reaches_every_agent_once(client):
+    tag = f"page-{uuid.uuid4()}"
+    made = [client.agents.create(model=MODEL, tags=[tag]).id for _ in range(5)]
+    try:
+        for order in ("asc", "desc"):
+            seen = [found.id for found in client.agents.list(tags=[tag], limit=2, order=order)]
+            assert seen == (made if order == "asc" else made[::-1])
+    finally:
+        for agent_id in made:
+            client.agents.delete(agent_id)
+
+
+def test_secrets_are_shown_only_when_asked_for(client):
+    state = client.agents.create(model=MODEL, secrets={"TOKEN": "s3cret-value"})
+    assert state.secrets[0].value == "s3cret-value"
+    assert client.agents.retrieve(state.id).secrets == []
+    client.agents.delete(state.id)
+
+
+def test_one_reply(client, agent):
+    answer = client.agents.messages.create(agent.id, messages=user("hello"))
+    assert types(answer.messages) == ["assistant_message"] and answer.messages[0].content == "echo: hello"
+    assert answer.stop_reason.stop_reason == "end_turn"
+    assert (answer.usage.step_count, answer.usage.total_tokens, answer.usage.context_tokens) == (1, 18, 18)
+    assert client.agents.messages.create(agent.id, input="short").messages[0].content == "echo: short"
+
+
+def test_a_tool_and_its_return(client, agent):
+    said = '[[tool:memory_insert {"label":"human","new_string":"Likes tea."}]] done'
+    answer = client.agents.messages.create(agent.id, messages=user(said))
+    assert types(answer.messages) == ["tool_call_message", "tool_return_message", "assistant_message"]
+    call, end, _ = answer.messages
+    assert end.status == "success" and end.tool_return == "Name: Ada\nLikes tea."
+    assert end.tool_call_id == call.tool_call.tool_call_id and end.otid.endswith("0") is not None
+    assert client.agents.blocks.retrieve("human", agent_id=agent.id).value == "Name: Ada\nLikes tea."
+    failed = client.agents.messages.create(agent.id, messages=user('[[tool:memory_replace {"label":"human","old_string":"absent","new_string":"x"}]] e'))
+    assert failed.messages[1].status == "error" and failed.messages[1].stderr[0].startswith("Error executing function memory_replace: ")
+
+
+def test_max_steps(client, agent):
+    call = '[[tool:memory_insert {"label":"human","new_string":"x"}]]'
+    answer = client.agents.messages.create(agent.id, messages=user(call * 3), max_steps=2)
+    assert answer.stop_reason.stop_reason == "max_steps" and answer.usage.step_count == 2
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("background", [False, True])
+def test_streams(client, agent, tokens, background):
+    chunks = list(client.agents.messages.stream(agent.id, messages=user("one two three"), stream_tokens=tokens, background=background))
+    kinds = types(chunks)
+    assert kinds[0] == "ping" and kinds[-2:] == ["stop_reason", "usage_statistics"]
+    text = "".join(chunk.content for chunk in chunks if chunk.message_type == "assistant_message")
+    assert text == "echo: one two three"
+    assert (kinds.count("assistant_message") > 1) == tokens
+    numbers = [chunk.seq_id for chunk in chunks[:-2]]
+    assert numbers == (list(range(1, len(numbers) + 1)) if background else [None] * len(numbers))
+
+
+def test_background_run_and_resume(client, agent):
+    run = client.agents.messages.create_async(agent.id, messages=user("later"))
+    assert run.status == "created" and run.background and run.metadata["run_type"] == "send_message_async"
+    assert ended(client, run.id).stop_reason == "end_turn"
+    whole = list(client.runs.messages.stream(run.id))
+    rest = list(client.runs.messages.stream(run.id, starting_after=1))
+    assert types(whole)[1:] == types(rest)
+    assert types(client.runs.messages.list(run.id)) == ["user_message", "assistant_message"]
+    assert client.runs.usage.retrieve(run.id).total_tokens == 18
+    step = list(client.runs.steps.list(run.id))[0]
+    assert step.status == "success" and step.model_handle == MODEL
+    assert client.steps.retrieve(step.id).id == step.id
+    assert client.steps.metrics.retrieve(step.id).llm_request_ns > 0
+    assert client.steps.trace.retrieve(step.id).request_json["model"] == "scripted"
+    assert types(client.steps.messages.list(step.id)) == ["user_message", "assistant_message"]
+    assert client.steps.feedback.create(step.id, feedback="positive", tags=["good"]).feedback == "positive"
+    assert [found.id for found in client.steps.list(agent_id=agent.id, feedback="positive")] == [step.id]
+    assert run.id in [found.id for found in client.runs.list(agent_id=agent.id)]
+    assert isinstance(client.runs.trace.retrieve(run.id), list)
+    assert client.get(f"/v1/runs/{run.id}/metrics", cast_to=object)["num_steps"] == 1
+    assert client.delete(f"/v1/runs/{run.id}", cast_to=object) is None
+    with pytest.raises(letta_client.NotFoundError):
+        client.runs.retrieve(run.id)
+
+
+def test_cancel(client, agent):
+    run = client.agents.messages.create_async(agent.id, messages=user("[[silent:20000]] never"))
+    for _ in range(200):
+        if client.runs.retrieve(run.id).status == "running":
+            break
+        time.sleep(0.02)
+    assert client.agents.messages.cancel(agent.id) == {run.id: "cancelled"}
+    assert client.runs.retrieve(run.id).status == "cancelled"
+    assert client.agents.messages.create(agent.id, messages=user("on")).messages[0].content == "echo: on"
+
+
+def test_history(client, agent):
+    for number in range(3):
+        client.agents.messages.create(agent.id, messages=[{"role": "user", "content": f"m{number}", "otid": f"otid-{number}"}])
+    listed = client.agents.messages.list(agent.id, order="asc", limit=100).items
+    assert types(listed)[:3] == ["system_message", "user_message", "assistant_message"]
+    assert [message.otid for message in listed if message.message_type == "user_message"] == ["otid-0", "otid-1", "otid-2"]
+    newest = client.agents.messages.list(agent.id, limit=2).items
+    assert [message.content for message in newest] == ["m2", "echo: m2"]
+    older = client.agents.messages.list(agent.id, before=newest[0].id, limit=2).items
+    assert [message.content for message in older] == ["m1", "echo: m1"]
+    edited = client.patch(
+        f"/v1/agents/{agent.id}/messages/{newest[0].id}",
+        cast_to=object,
+        body={"message_type": "user_message", "content": "edited"},
+    )
+    assert edited["content"] == "edited"
+    client.agents.messages.reset(agent.id, add_default_initial_messages=False)
+    assert len(client.agents.retrieve(agent.id).message_ids) == 1
+    assert len(client.agents.messages.list(agent.id, limit=100).items) == 7
+
+
+def test_blocks(client, agent):
+    block = client.blocks.create(label="notes", value="one", tags=["t"])
+    assert client.blocks.retrieve(block.id).value == "one" and block.limit == 100000
+    assert client.blocks.update(block.id, value="two", description="d").value == "two"
+    assert [found.id for found in client.blocks.list(label="notes", tags=["t"]) if found.id == block.id] == [block.id]
+    client.agents.blocks.attach(block.id, agent_id=agent.id)
+    assert {found.label for found in client.agents.blocks.list(agent.id)} == {"human", "persona", "notes"}
+    assert [found.id for found in client.blocks.agents.list(block.id)] == [agent.id]
+    assert client.agents.blocks.update("notes", agent_id=agent.id, value="three").value == "three"
+    system = client.agents.messages.list(agent.id, order="asc", limit=1).items[0]
+    assert "three" in system.content
+    other = client.blocks.create(label="notes", value="other")
+    with pytest.raises(letta_client.ConflictError):
+        client.agents.blocks.attach(other.id, agent_id=agent.id)
+    client.agents.blocks.detach(block.id, agent_id=agent.id)
+    assert client.get(f"/v1/agents/{agent.id}/core-memory", cast_to=object)["git_enabled"] is False
+    assert client.get("/v1/blocks/count", cast_to=object) >= 2
+    client.blocks.delete(block.id)
+    client.blocks.delete(other.id)
+    with pytest.raises(letta_client.NotFoundError):
+        client.blocks.retrieve(block.id)
+
+
+def test_lists(client, agent):
+    assert MODEL in [model.handle for model in client.models.list()]
+    assert isinstance(client.models.embeddings.list(), list)
+    assert "sdk" in client.get("/v1/tags/", cast_to=object)
+    assert {tool.name for tool in client.agents.tools.list(agent.id)} == {"conversation_search", "memory_replace", "memory_insert"}
+    assert client.get("/v1/greenroom/tree", cast_to=object)["nodes"][0]["name"] == "root"
+
+
+def test_what_is_not_built_says_so(client):
+    with pytest.raises(letta_client.APIStatusError) as refused:
+        client.archives.create(name="x", embedding="openai/text-embedding-3-small")
+    assert refused.value.status_code == 501 and "create_archive" in str(refused.value)
