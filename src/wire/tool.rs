@@ -4,6 +4,7 @@ use crate::domain::tool::Tool as Domain;
 use serde::Serialize;
 use serde_json::Value;
 
+/// A tool, in lists of its own and inside agents.
 #[derive(Debug, Clone, Serialize)]
 pub struct Tool {
     id: String,

@@ -7,8 +7,11 @@ use serde::Serialize;
 pub struct Tree {
     pub version: &'static str,
     pub uptime_ms: u64,
+    /// What an acknowledgement means: `sync` or `flush` (decisions 16).
     pub durability: &'static str,
+    /// Writes answer 507 while this holds.
     pub disk_full: bool,
+    /// Batches that wait for the disk.
     pub commits_waiting: u64,
     pub nodes: Vec<Node>,
 }
@@ -22,11 +25,21 @@ pub struct Node {
     pub parent: Option<String>,
     pub status: String,
     pub mailbox_depth: u64,
+    /// How long the oldest message has waited.
     pub mailbox_age_ms: u64,
     pub restarts: u64,
     pub uptime_ms: u64,
     pub run: Option<String>,
     pub step: Option<String>,
     pub tool: Option<String>,
+    /// Why a faulted agent is not served.
     pub reason: Option<String>,
+}
+
+/// Which actors are to die on command: `{"panic": "agent:1,run:3"}`, actor and n-th message from now (decisions 44).
+#[cfg(feature = "faults")]
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Faults {
+    pub panic: String,
 }

@@ -48,11 +48,11 @@ fn filter(params: &Params) -> Result<BlockFilter, ApiError> {
         })
     };
     Ok(BlockFilter {
-        label: params.text("label"),
-        label_search: params.text("label_search"),
+        label: spelled(params, "label", 50, "_/-")?,
+        label_search: spelled(params, "label_search", 50, "_/-")?,
         description_search: params.text("description_search"),
         value_search: params.text("value_search"),
-        template_name: params.text("name"),
+        template_name: spelled(params, "name", 100, " _-")?,
         templates_only: params.flag("templates_only")?.unwrap_or(false),
         project_id: params.text("project_id"),
         identity_id: params.id("identity_id")?,
@@ -68,6 +68,32 @@ fn filter(params: &Params) -> Result<BlockFilter, ApiError> {
             .collect::<Result<_, _>>()?,
         show_hidden: params.flag("show_hidden_blocks")?.unwrap_or(false),
     })
+}
+
+/// A text of ASCII letters, digits and `others`, at least one and at most `most` of them.
+fn spelled(
+    params: &Params,
+    name: &str,
+    most: usize,
+    others: &str,
+) -> Result<Option<String>, ApiError> {
+    let Some(text) = params.text(name) else {
+        return Ok(None);
+    };
+    let fits = (1..=most).contains(&text.len())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || others.contains(c));
+    if !fits {
+        let message = format!("String should be 1 to {most} letters, digits and any of '{others}'");
+        return Err(ApiError::invalid(
+            &["query", name],
+            "string_pattern_mismatch",
+            message,
+            text,
+        ));
+    }
+    Ok(Some(text))
 }
 
 async fn create(

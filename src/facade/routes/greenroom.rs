@@ -3,6 +3,8 @@
 use crate::actors::tree::Node;
 use crate::facade::Facade;
 use crate::wire::tree::{Node as WireNode, Tree};
+#[cfg(feature = "faults")]
+use crate::{facade::extract::Body, wire::tree::Faults};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -10,7 +12,7 @@ use axum::{Json, Router};
 pub(super) fn routes() -> Router<Facade> {
     let router = Router::new().route("/greenroom/tree", get(tree));
     #[cfg(feature = "faults")]
-    let router = router.route("/greenroom/faults", axum::routing::post(faults));
+    let router = router.route("/greenroom/faults", axum::routing::post(arm));
     router
 }
 
@@ -44,11 +46,9 @@ fn node(node: Node) -> WireNode {
     }
 }
 
-/// Arms a fault point: `{"panic": "agent:1"}` (decisions 44).
+/// Arms fault points (decisions 44).
 #[cfg(feature = "faults")]
-async fn faults(Json(body): Json<serde_json::Value>) -> Json<serde_json::Value> {
-    if let Some(points) = body.get("panic").and_then(serde_json::Value::as_str) {
-        crate::actors::faults::arm(points);
-    }
-    Json(serde_json::Value::Null)
+async fn arm(Body(faults): Body<Faults>) -> Json<()> {
+    crate::actors::faults::arm(&faults.panic);
+    Json(())
 }

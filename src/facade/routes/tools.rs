@@ -1,6 +1,7 @@
 //! Tools: those of an agent, and those that the program knows.
 
 use crate::actors::reads::Relations;
+use crate::actors::refused::Refused;
 use crate::domain::id::{AgentId, ToolId};
 use crate::domain::page::{Order, Page};
 use crate::domain::tool::Tool as Domain;
@@ -62,28 +63,60 @@ async fn count(State(facade): State<Facade>, params: Params) -> Answer<usize> {
     Ok(Json(matching(&facade, &params)?.len()))
 }
 
-/// The tools that a list's filters keep.
+/// The tools that a list's filters keep. All of them come with the program, so `return_only_letta_tools` takes none away.
 fn matching(facade: &Facade, params: &Params) -> Result<Vec<Arc<Domain>>, ApiError> {
+    if params.flag("exclude_letta_tools")?.unwrap_or(false) {
+        return Ok(Vec::new());
+    }
     let (name, names, ids) = (
         params.text("name"),
         params.all("names"),
         params.all("tool_ids"),
     );
-    let (types, excluded) = (params.all("tool_types"), params.all("exclude_tool_types"));
+    let (types, excluded) = (
+        types(params, "tool_types")?,
+        types(params, "exclude_tool_types")?,
+    );
     let search = params.text("search").map(|search| search.to_lowercase());
     let mut tools = facade.handles.library.tools();
     tools.retain(|tool| {
-        let kind = tool.tool_type.name().to_owned();
+        let is_of = |types: &[String]| types.iter().any(|kind| kind == tool.tool_type.name());
         name.as_ref().is_none_or(|name| *name == tool.name)
             && (names.is_empty() || names.contains(&tool.name))
             && (ids.is_empty() || ids.contains(&tool.id.to_string()))
-            && (types.is_empty() || types.contains(&kind))
-            && !excluded.contains(&kind)
+            && (types.is_empty() || is_of(&types))
+            && !is_of(&excluded)
             && search
                 .as_ref()
                 .is_none_or(|search| tool.name.to_lowercase().contains(search))
     });
     Ok(tools)
+}
+
+/// All that the contract knows; of the last two there are no tools any more.
+const TYPES: [&str; 11] = [
+    "custom",
+    "letta_core",
+    "letta_memory_core",
+    "letta_multi_agent_core",
+    "letta_sleeptime_core",
+    "letta_voice_sleeptime_core",
+    "letta_builtin",
+    "letta_files_core",
+    "external_mcp",
+    "external_langchain",
+    "external_composio",
+];
+
+/// Types of tools by name; one that the contract does not know is 400.
+fn types(params: &Params, name: &str) -> Result<Vec<String>, ApiError> {
+    let types = params.all(name);
+    match types.iter().find(|kind| !TYPES.contains(&kind.as_str())) {
+        Some(unknown) => Err(ApiError::argument(format_args!(
+            "there is no tool type '{unknown}'"
+        ))),
+        None => Ok(types),
+    }
 }
 
 async fn retrieve(State(facade): State<Facade>, PathId(id): PathId<ToolId>) -> Answer<Tool> {
@@ -93,6 +126,6 @@ async fn retrieve(State(facade): State<Facade>, PathId(id): PathId<ToolId>) -> A
         .tools()
         .into_iter()
         .find(|tool| tool.id == id);
-    let tool = tool.ok_or(crate::actors::refused::Refused::NoSuchTool(id))?;
+    let tool = tool.ok_or(Refused::NoSuchTool(id))?;
     Ok(Json(Tool::from(&*tool)))
 }
