@@ -157,7 +157,7 @@ impl State {
             draft.output(assistant, now);
         }
         self.draft_returns(&mut draft, commit, now)?;
-        draft.progress(commit);
+        draft.progress(open, commit);
         if let Some(end) = &commit.stop {
             draft.end(open, end, now);
         }
@@ -518,7 +518,7 @@ impl Draft {
         Arc::new(message)
     }
 
-    fn progress(&mut self, commit: &StepCommit) {
+    fn progress(&mut self, open: &OpenRun, commit: &StepCommit) {
         if let Some(inbox) = &mut self.inbox {
             inbox.progress.phase = Phase::Idle;
             if commit.step.is_some() {
@@ -526,6 +526,9 @@ impl Draft {
             }
         }
         self.record.status = RunStatus::Running;
+        if commit.assistant.is_some() && self.record.ttft_ns.is_none() {
+            self.record.ttft_ns = u64::try_from(open.accepted_at.elapsed().as_nanos()).ok();
+        }
         let Some(step) = commit.step.as_ref().filter(|_| {
             commit.assistant.is_some()
                 || commit.stop.as_ref().is_none_or(|end| {
