@@ -247,13 +247,30 @@ impl Directory {
         }
     }
 
+    /// The frames of a repeated send whose run has ended; of a foreground run there are none left.
+    ///
+    /// # Errors
+    /// As `frames`, but for `NotBackground`.
+    pub async fn frames_of_repeat(&self, id: RunId) -> Result<FrameReader, Refused> {
+        match self.frames(id, 0).await {
+            Err(Refused::NotBackground(_)) => {
+                let store = self.house.store.clone();
+                let run = super::reads::blocking(move || Ok(store.run(id)?)).await?;
+                let agent = run.ok_or(Refused::NoSuchRun(id))?.agent_id;
+                Ok(FrameReader::stored(self.house.store.clone(), agent, id, 0))
+            }
+            frames => frames,
+        }
+    }
+
     /// Goes on reading the frames of a run whose actor died under the reader: the resumed run, or its recorded end.
     /// `None`: there is nothing more to read; the caller closes the stream with the recorded end.
     pub async fn resumed(&self, id: RunId, after: u64) -> Option<FrameReader> {
         let since = Instant::now();
         while since.elapsed() < AFTERMATH {
             if let Some(run) = self.run(id) {
-                return Some(run.frames(after));
+                // The frames of a foreground run start anew with its new incarnation; its ping was seen.
+                return Some(run.frames(if run.background() { after } else { 1 }));
             }
             if matches!(self.recorded(id).await, Ok(Some(_)) | Err(_)) {
                 return self.frames(id, after).await.ok();

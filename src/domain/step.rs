@@ -187,6 +187,14 @@ pub fn cancelled_call() -> ToolFailure {
     }
 }
 
+/// The failure of a call whose tool panicked.
+pub fn crashed_call() -> ToolFailure {
+    ToolFailure {
+        name: "RuntimeError",
+        message: "the tool crashed".to_owned(),
+    }
+}
+
 /// The failure of a call that was under way when the server stopped.
 pub fn interrupted_call() -> ToolFailure {
     ToolFailure {

@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
 use std::str::FromStr;
 
 /// Who asks, and which generation of clients they belong to (wire-rules §3).
@@ -307,6 +308,16 @@ const READ_PAST_LIMIT: usize = 4;
 
 /// Reads JSON; says which field is wrong and how.
 pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // The derived readers would also take a list for an object, its items by position.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let message = "Input should be a valid dictionary";
+        return Err(ApiError::invalid(
+            &["body"],
+            "model_attributes_type",
+            message,
+            "[…]",
+        ));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| misfit(&error))?;
     json.end().map_err(|error| {
@@ -335,7 +346,13 @@ fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
     let missing = text
         .strip_prefix("missing field `")
         .and_then(|rest| rest.strip_suffix('`'));
-    let path: Vec<String> = error.path().iter().map(ToString::to_string).collect();
+    let step = |segment: &Segment| match segment {
+        Segment::Seq { index } => index.to_string(),
+        Segment::Map { key } => key.clone(),
+        Segment::Enum { variant } => variant.clone(),
+        Segment::Unknown => "?".to_owned(),
+    };
+    let path: Vec<String> = error.path().iter().map(step).collect();
     let mut loc: Vec<&str> = std::iter::once("body")
         .chain(path.iter().map(String::as_str).filter(|part| *part != "?"))
         .collect();

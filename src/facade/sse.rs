@@ -5,6 +5,7 @@ use crate::actors::run::FrameReader;
 use crate::domain::clock;
 use crate::domain::frame::Frame;
 use crate::domain::id::{AgentId, PingId, RunId};
+use crate::domain::piece::{Reading as Shown, pieces};
 use crate::domain::run::{End, RunError, StopReason};
 use crate::wire::stream;
 use axum::body::{Body, Bytes};
@@ -67,6 +68,10 @@ impl Reading {
                 Err(_) if self.last_frame.elapsed() >= GIVE_UP_AFTER => self.ended = true,
                 Err(_) if self.stream.pings => return Some(self.ping()),
                 Err(_) => (),
+                // A run whose first send was not streamed has no frames.
+                Ok(Ok(frames)) if frames.is_empty() && self.stream.reader.position() == 0 => {
+                    return Some(self.recorded(true).await);
+                }
                 Ok(Ok(frames)) if frames.is_empty() => {
                     self.ended = true;
                     self.delivered().await;
@@ -91,7 +96,7 @@ impl Reading {
                     .await
                 {
                     Some(reader) => self.stream.reader = reader,
-                    None => return Some(self.close().await),
+                    None => return Some(self.recorded(false).await),
                 },
             }
         }
@@ -112,8 +117,9 @@ impl Reading {
         .into()
     }
 
-    /// The recorded end of a run whose frames are gone: still one stop reason and one `[DONE]` (decisions 31).
-    async fn close(&mut self) -> Bytes {
+    /// The recorded end of a run whose frames are gone: still one stop reason and one `[DONE]` (decisions 31). `whole`:
+    /// with what it wrote, as whole messages.
+    async fn recorded(&mut self, whole: bool) -> Bytes {
         self.ended = true;
         let outcome = self
             .stream
@@ -131,7 +137,15 @@ impl Reading {
             Some(run) => run.error.clone(),
             None => End::internal("the run was interrupted").error,
         };
-        let mut text = stream::event(&Frame::Stop(reason), None);
+        let written = outcome.iter().filter(|_| whole).flat_map(|outcome| {
+            let reading = Shown::native(&outcome.run.view);
+            let pieces = outcome
+                .output()
+                .flat_map(move |message| pieces(message, &reading));
+            pieces.map(|piece| stream::event(&Frame::Piece(piece), None))
+        });
+        let mut text: String = written.collect();
+        text.push_str(&stream::event(&Frame::Stop(reason), None));
         let error = error.map(|error: RunError| Frame::Error {
             run_id: self.stream.run,
             error,

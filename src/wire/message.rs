@@ -310,6 +310,8 @@ pub enum BadContent {
     Empty,
     #[error("images by address are not fetched yet: send the image as base64")]
     ImageByUrl,
+    #[error("the data of an image is not base64")]
+    ImageData,
     #[error("image source '{0}' is not http, https or data")]
     ImageScheme(String),
 }
@@ -353,7 +355,7 @@ impl PartIn {
             } => Part::Image(Image::Stored {
                 file_id: None,
                 media_type: Some(media_type),
-                data: Some(data),
+                data: Some(base64(data)?),
                 detail,
             }),
             Self::Image {
@@ -367,11 +369,18 @@ impl PartIn {
             } => Part::Image(Image::Stored {
                 file_id,
                 media_type,
-                data,
+                data: data.map(base64).transpose()?,
                 detail,
             }),
         })
     }
+}
+
+/// A provider would refuse every later turn of an agent that keeps an image it cannot read.
+fn base64(data: String) -> Result<String, BadContent> {
+    use ::base64::Engine;
+    let read = ::base64::engine::general_purpose::STANDARD.decode(&data);
+    read.map(|_| data).map_err(|_| BadContent::ImageData)
 }
 
 fn by_url(url: &str) -> BadContent {

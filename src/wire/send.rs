@@ -5,7 +5,9 @@ use crate::domain::id::RunId;
 use crate::domain::model::LlmConfig;
 use crate::domain::run::{Input, InputRole, LaneId, RunOptions, RunRequest, StreamMode, View};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// Every field of the blocking, streaming and asynchronous requests; those of one form are ignored by the others.
 #[derive(Debug, Deserialize)]
@@ -79,6 +81,11 @@ impl MessageType {
     }
 }
 
+/// Whether this is the name of a message type.
+pub fn is_message_type(name: &str) -> bool {
+    serde_json::from_value::<MessageType>(Value::from(name)).is_ok()
+}
+
 /// One item of `messages`. Which kind it is stands in `type`, or shows in its fields (agent-loop §2).
 #[derive(Debug, Deserialize)]
 struct ItemIn {
@@ -102,6 +109,9 @@ struct ItemIn {
     approve: Option<bool>,
     #[serde(default)]
     approval_request_id: Option<String>,
+    /// Makes the reader take objects only: without it a list would be read by position.
+    #[serde(flatten)]
+    _others: HashMap<String, IgnoredAny>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

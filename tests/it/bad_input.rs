@@ -195,6 +195,24 @@ async fn each_bad_request_gets_its_error_and_changes_nothing() {
             Some("{}".to_owned()),
             501,
         ),
+        (
+            Method::POST,
+            messages.clone(),
+            Some(r#"[[["message","user","hi"]]]"#.to_owned()),
+            422,
+        ),
+        (
+            Method::POST,
+            messages.clone(),
+            Some(r#"{"messages": [["message","user","hi"]]}"#.to_owned()),
+            422,
+        ),
+        (
+            Method::GET,
+            format!("{messages}?include_return_message_types=gossip"),
+            None,
+            422,
+        ),
     ];
     let before = world.history(&agent).await.len();
     for (method, path, body, expected) in cases {

@@ -221,3 +221,37 @@ async fn sigterm_lets_foreground_runs_end_and_refuses_new_ones() {
         "echo: hello"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decision_34_a_retry_after_a_crash_runs_again_and_keeps_one_copy_of_the_message() {
+    let mut world = World::new().await;
+    let agent = world.agent(&[]).await;
+    let url = format!("{}/v1/agents/{agent}/messages", world.base);
+    let said =
+        "[[tool:memory_insert {\"label\":\"human\",\"new_string\":\"x\"}]][[silent:700]] once";
+    let body = json!({"messages": [{"role": "user", "content": said}]});
+    let first = {
+        let (http, url, body) = (world.http.clone(), url.clone(), body.clone());
+        tokio::spawn(async move { http.post(url).json(&body).send().await })
+    };
+    world
+        .until("the second step", || async { world.model.requests() == 2 })
+        .await;
+    world.kill();
+    assert!(first.await.unwrap().is_err());
+    world.start().await;
+    let retry = world
+        .http
+        .post(&url)
+        .json(&body)
+        .header("x-stainless-retry-count", "1");
+    let answer: Value = retry.send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["stop_reason"]["stop_reason"], "end_turn", "{answer}");
+    let history = world.history(&agent).await;
+    let copies = history
+        .iter()
+        .filter(|message| message["message_type"] == "user_message")
+        .count();
+    assert_eq!(copies, 1, "{history:?}");
+    world.assert_paired(&agent).await;
+}

@@ -171,3 +171,25 @@ async fn two_agents_that_share_a_block_lose_no_edit() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_that_asks_for_a_stream_is_answered_with_the_recorded_turn() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    let key = [("idempotency-key", "k2")];
+    let body = json!({"input": "one", "streaming": true});
+    let send = || {
+        let request = world
+            .http
+            .post(format!("{}/v1/agents/{agent}/messages", world.base));
+        request.json(&body).header(key[0].0, key[0].1).send()
+    };
+    let first = send().await.unwrap().text().await.unwrap();
+    let again = send().await.unwrap().text().await.unwrap();
+    assert!(
+        first.contains("echo: one") && again.contains("echo: one"),
+        "{again}"
+    );
+    assert!(again.ends_with("data: [DONE]\n\n"), "{again}");
+    assert_eq!(runs(&world, &agent).await, 1);
+}

@@ -188,3 +188,13 @@ async fn an_idle_agent_leaves_memory_and_comes_back() {
     );
     assert_eq!(world.history(&agent).await.len(), 5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_that_panics_ends_its_call_and_not_the_run() {
+    let world = World::new().await;
+    let agent = world.agent(&["test_panic"]).await;
+    let answer = world.send(&agent, "[[tool:test_panic {}]] went on").await;
+    assert_eq!(answer["messages"][1]["status"], "error", "{answer}");
+    assert_eq!(answer["messages"][2]["content"], "echo: went on");
+    world.assert_paired(&agent).await;
+}

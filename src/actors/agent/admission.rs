@@ -210,6 +210,8 @@ impl State {
         };
         let handle = run::spawn(arguments, self.live.actor.get_cell()).await?;
         self.live.enter(&handle);
+        // A run that is picked up again was remembered when the agent was loaded.
+        self.recent.retain(|known| known.id != record.id);
         self.recent.push_back(Arc::new(record.clone()));
         let old = |run: &Arc<Run>| {
             clock::now().duration_since(run.created_at).as_secs() > RETRY_SECONDS

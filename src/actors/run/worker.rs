@@ -22,8 +22,10 @@ use crate::domain::run::{End, Feedback, Run as Record, Step, StepStatus, StepTim
 use crate::domain::step::{self, Next, PlannedCall};
 use crate::domain::tool::{Effects, ToolFailure, ToolResult};
 use crate::tools::{Host, Tool, Work};
+use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -284,22 +286,23 @@ impl Turn {
         message
     }
 
-    async fn ask_model(&self, draft: &mut Draft) -> Result<Answer, ModelError> {
+    async fn ask_model(&mut self, draft: &mut Draft) -> Result<Answer, ModelError> {
         let choice = if self.schemas.is_empty() {
             ToolChoice::None
         } else {
             ToolChoice::Free
         };
+        let model = self.house.providers.model(&self.context.config)?;
         let request = ModelRequest {
             config: self.context.config.clone(),
             system: self.context.system.clone(),
-            messages: self.context.messages.clone(),
+            // Lent to the request and taken back: the history is not copied for a step.
+            messages: std::mem::take(&mut self.context.messages),
             tools: self.schemas.clone(),
             choice,
             stream: self.token_stream,
             user: self.context.agent.created_by.to_string(),
         };
-        let model = self.house.providers.model(&self.context.config)?;
         draft.step.timing.llm_request_start_ns = Some(epoch_nanos());
         let asked = Instant::now();
         let mut deltas = Deltas {
@@ -319,6 +322,7 @@ impl Turn {
             false => model.answer(&request, &mut |_| ()).await,
         };
         draft.step.timing.llm_request_ns = Some(nanos(asked.elapsed()));
+        self.context.messages = request.messages;
         answer
     }
 
@@ -406,7 +410,15 @@ impl Turn {
                 match tool.start(arguments, Arc::new(AgentHost::new(self))) {
                     Work::Done(result) => CallResult::Ended(result),
                     Work::Edit(edit) => CallResult::Edit(edit),
-                    Work::Wait(work) => CallResult::Ended(work.await),
+                    // A tool that panics ends its own call, not the run (agent-loop §7).
+                    Work::Wait(work) => CallResult::Ended(
+                        AssertUnwindSafe(work)
+                            .catch_unwind()
+                            .await
+                            .unwrap_or_else(|_| {
+                                ToolResult::failure(&call.name, step::crashed_call())
+                            }),
+                    ),
                 }
             }
         };

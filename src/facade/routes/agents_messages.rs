@@ -17,7 +17,7 @@ use crate::facade::extract::{self, Caller, OptionalBody, Params, PathId, header,
 use crate::facade::sse::Stream;
 use crate::wire::message::{ContentIn, Message as WireMessage};
 use crate::wire::run::{CancelRuns, LettaResponse, Run as WireRun};
-use crate::wire::send::{BadSend, Send, Sending};
+use crate::wire::send::{BadSend, Send, Sending, is_message_type};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -177,7 +177,7 @@ async fn streamed(facade: &Facade, parsed: Parsed) -> Result<Response, ApiError>
     let run = run_of(&started);
     let reader = match &started {
         Started::Live { run, .. } => run.frames(0),
-        Started::Ended(run) => facade.handles.directory.frames(*run, 0).await?,
+        Started::Ended(run) => facade.handles.directory.frames_of_repeat(*run).await?,
     };
     Ok(Stream {
         facade: facade.clone(),
@@ -336,6 +336,15 @@ async fn cancel(
 pub(super) fn view(params: &Params) -> Result<View, ApiError> {
     let default = View::default();
     let types = params.all("include_return_message_types");
+    if let Some(unknown) = types.iter().find(|name| !is_message_type(name)) {
+        let loc = ["query", "include_return_message_types"];
+        return Err(ApiError::invalid(
+            &loc,
+            "enum",
+            "Input should be a message type",
+            unknown,
+        ));
+    }
     Ok(View {
         use_assistant_message: params.flag("use_assistant_message")?.unwrap_or(true),
         assistant_message_tool_name: params
