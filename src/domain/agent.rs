@@ -3,6 +3,7 @@
 use super::id::{AgentId, BlockId, IdentityId, SecretId, ToolId, UserId};
 use super::model::{EmbeddingConfig, LlmConfig, ModelSettings, ResponseFormat};
 use super::run::StopReason;
+use super::stock;
 use super::tool::ToolRule;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -211,6 +212,8 @@ impl AgentChange {
     /// Changes the settings of `agent`; blocks, message ids and the last-run fields are its owner's to apply.
     pub fn apply(&self, agent: &mut Agent, by: UserId, now: Timestamp) {
         let change = self.clone();
+        let summariser = stock::summariser(&agent.llm_config);
+        let provider = agent.llm_config.handle().provider;
         let before = (
             agent.system.clone(),
             agent.tool_rules.clone(),
@@ -224,6 +227,11 @@ impl AgentChange {
         set_some(&mut llm.parallel_tool_calls, change.parallel_tool_calls);
         if let Some(settings) = change.model_settings {
             settings.apply(llm);
+        }
+        if provider != agent.llm_config.handle().provider
+            && agent.compaction.model == Some(summariser)
+        {
+            agent.compaction.model = Some(stock::summariser(&agent.llm_config));
         }
         if let Some(compaction) = change.compaction {
             compaction.apply(&mut agent.compaction);
@@ -273,8 +281,8 @@ impl AgentChange {
 impl CompactionChange {
     pub fn apply(self, settings: &mut CompactionSettings) {
         // A prompt belongs to its mode: a new mode without a prompt of its own takes that mode's default.
-        if self.mode.is_some_and(|mode| mode != settings.mode) {
-            settings.prompt = None;
+        if let Some(mode) = self.mode.filter(|mode| *mode != settings.mode) {
+            settings.prompt = Some(stock::compaction_prompt(mode).to_owned());
         }
         set(&mut settings.mode, self.mode);
         set_some(&mut settings.model, self.model);

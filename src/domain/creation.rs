@@ -72,10 +72,14 @@ pub enum BadAgent {
     UnknownTool(String),
     #[error("tool_ids: {0} is not a tool")]
     UnknownToolId(ToolId),
-    #[error("max_reasoning_tokens ({reasoning}) has to be below max_tokens ({max})")]
+    #[error("max_reasoning_tokens ({reasoning}) is more than max_tokens ({max})")]
     Reasoning { reasoning: u64, max: u64 },
-    #[error("max_files_open is {0}, at most 1000 are possible")]
-    FilesOpen(u64),
+    #[error("{field} is {found}, at most {most} are possible")]
+    TooMany {
+        field: &'static str,
+        found: u64,
+        most: u64,
+    },
     #[error("timezone: '{0}' is not an IANA time zone")]
     Timezone(String),
     #[error("tool_rules: only one tool can be the first one with this model")]
@@ -122,7 +126,6 @@ pub fn create(request: CreateAgent, known: &[Arc<Tool>], by: UserId) -> Result<N
     let llm_config = llm_config(&request)?;
     let compaction = compaction(&llm_config, request.compaction.clone());
     let timezone = request.timezone.clone().unwrap_or_else(|| "UTC".to_owned());
-    let first_messages = first_messages(&request, id, now, &timezone);
     let describe = |mut block: NewBlock| {
         block.description = block
             .description
@@ -176,6 +179,8 @@ pub fn create(request: CreateAgent, known: &[Arc<Tool>], by: UserId) -> Result<N
         updated_at: now,
         prompt_revision: 1,
     };
+    let first_messages =
+        first_messages(&agent, request.include_base_tools, request.initial_messages);
     Ok(NewAgent {
         agent,
         block_ids: request.block_ids,
@@ -185,23 +190,43 @@ pub fn create(request: CreateAgent, known: &[Arc<Tool>], by: UserId) -> Result<N
 }
 
 fn check(request: &CreateAgent) -> Result<(), BadAgent> {
-    if let Some(name) = &request.name {
-        check_name(name).map_err(BadAgent::Name)?;
-    }
     if request.agent_type == AgentType::VoiceConvoAgent && request.enable_sleeptime != Some(true) {
         return Err(BadAgent::VoiceWithoutSleeptime);
     }
-    if let Some(zone) = request
-        .timezone
-        .as_ref()
-        .filter(|zone| jiff::tz::TimeZone::get(zone).is_err())
-    {
-        return Err(BadAgent::Timezone(zone.clone()));
+    check_scalars(
+        request.name.as_deref(),
+        request.timezone.as_deref(),
+        request.max_files_open,
+        request.per_file_view_window_char_limit,
+    )
+}
+
+/// The bounds of what a client may set, at creation and later alike; `None` was not set.
+///
+/// # Errors
+/// The first field that is out of bounds.
+pub fn check_scalars(
+    name: Option<&str>,
+    timezone: Option<&str>,
+    files_open: Option<u64>,
+    chars_a_file: Option<u64>,
+) -> Result<(), BadAgent> {
+    if let Some(name) = name {
+        check_name(name).map_err(BadAgent::Name)?;
     }
-    match request.max_files_open {
-        Some(files) if files > 1_000 => Err(BadAgent::FilesOpen(files)),
+    if let Some(zone) = timezone.filter(|zone| jiff::tz::TimeZone::get(zone).is_err()) {
+        return Err(BadAgent::Timezone(zone.to_owned()));
+    }
+    let at_most = |field, found: Option<u64>, most| match found {
+        Some(found) if found > most => Err(BadAgent::TooMany { field, found, most }),
         _ => Ok(()),
-    }
+    };
+    at_most("max_files_open", files_open, 1_000)?;
+    at_most(
+        "per_file_view_window_char_limit",
+        chars_a_file,
+        (1 << 31) - 1,
+    )
 }
 
 fn llm_config(request: &CreateAgent) -> Result<LlmConfig, BadAgent> {
@@ -213,37 +238,26 @@ fn llm_config(request: &CreateAgent) -> Result<LlmConfig, BadAgent> {
         .unwrap_or(config.max_reasoning_tokens);
     config.enable_reasoner = request.reasoning.unwrap_or(config.enable_reasoner);
     config.parallel_tool_calls = request.parallel_tool_calls.or(config.parallel_tool_calls);
+    if request.agent_type == AgentType::LettaV1Agent {
+        // Its models think in their own channel, never in arguments.
+        config.put_inner_thoughts_in_kwargs = Some(false);
+    }
     if let Some(settings) = request.model_settings.clone() {
         settings.apply(&mut config);
     }
     match config.max_tokens {
-        Some(max) if config.max_reasoning_tokens > 0 && config.max_reasoning_tokens >= max => {
-            Err(BadAgent::Reasoning {
-                reasoning: config.max_reasoning_tokens,
-                max,
-            })
-        }
+        Some(max) if config.max_reasoning_tokens > max => Err(BadAgent::Reasoning {
+            reasoning: config.max_reasoning_tokens,
+            max,
+        }),
         _ => Ok(config),
     }
 }
 
-/// Settings with the provider's light model as summariser, and the prompt of the mode.
+/// Settings with the stock summariser and the prompt of the mode, but for what was asked for.
 fn compaction(config: &LlmConfig, change: Option<CompactionChange>) -> CompactionSettings {
-    let light = match config.provider_name.as_deref() {
-        Some("anthropic") => Some("anthropic/claude-haiku-4-5".to_owned()),
-        Some("openai")
-            if config
-                .model_endpoint
-                .as_deref()
-                .is_some_and(|endpoint| endpoint.contains("api.openai.com")) =>
-        {
-            Some("openai/gpt-5-mini".to_owned())
-        }
-        Some("google_ai") => Some("google_ai/gemini-2.5-flash".to_owned()),
-        _ => Some(config.handle().to_string()),
-    };
     let mut settings = CompactionSettings {
-        model: light,
+        model: Some(stock::summariser(config)),
         model_settings: None,
         prompt: None,
         prompt_acknowledgement: false,
@@ -383,13 +397,8 @@ fn tool_rules(request: &CreateAgent, tools: &[Arc<Tool>]) -> Result<Vec<ToolRule
             kind: ToolRuleKind::RequiresApproval,
         });
     }
-    let mut kept: Vec<ToolRule> = Vec::with_capacity(rules.len());
-    for rule in rules {
-        if !kept.contains(&rule) {
-            kept.push(rule);
-        }
-    }
-    let firsts = kept
+    let rules = distinct(rules);
+    let firsts = rules
         .iter()
         .filter(|rule| matches!(rule.kind, ToolRuleKind::RunFirst { .. }))
         .count();
@@ -397,10 +406,22 @@ fn tool_rules(request: &CreateAgent, tools: &[Arc<Tool>]) -> Result<Vec<ToolRule
     if firsts > 1 && !structured {
         Err(BadAgent::TwoFirstTools)
     } else {
-        Ok(kept)
+        Ok(rules)
     }
 }
 
+/// Rules that are equal in all fields are kept once, at their first place.
+pub fn distinct(rules: Vec<ToolRule>) -> Vec<ToolRule> {
+    let mut kept: Vec<ToolRule> = Vec::with_capacity(rules.len());
+    for rule in rules {
+        if !kept.contains(&rule) {
+            kept.push(rule);
+        }
+    }
+    kept
+}
+
+/// What was asked for; else base rules are left out where the type or the model does well without them.
 fn wants_base_rules(request: &CreateAgent) -> bool {
     let model = request.llm_config.model.as_str();
     let capable = [
@@ -412,79 +433,65 @@ fn wants_base_rules(request: &CreateAgent) -> bool {
     .iter()
     .any(|name| model.contains(name))
         && !model.contains("mini");
-    match request.include_base_tool_rules {
-        Some(wanted) => wanted,
-        None => {
-            request.agent_type != AgentType::LettaV1Agent
-                && (!capable || request.agent_type == AgentType::SleeptimeAgent)
-        }
-    }
+    let no_rules = request.tool_rules.as_ref().is_none_or(Vec::is_empty);
+    let free =
+        request.agent_type == AgentType::LettaV1Agent && request.include_base_tools && no_rules;
+    request
+        .include_base_tool_rules
+        .unwrap_or(!free && (!capable || request.agent_type == AgentType::SleeptimeAgent))
 }
 
 /// What stands in the context after the system message (messages-and-search §7).
 fn first_messages(
-    request: &CreateAgent,
-    agent: AgentId,
-    now: Timestamp,
-    timezone: &str,
+    agent: &Agent,
+    base_tools: bool,
+    given: Option<Vec<(InputRole, String)>>,
 ) -> Vec<Message> {
-    let boots = match request.agent_type {
-        AgentType::LettaV1Agent => false,
-        AgentType::SleeptimeAgent | AgentType::VoiceSleeptimeAgent => !request.include_base_tools,
-        _ => true,
+    let starts_empty = match agent.agent_type {
+        AgentType::LettaV1Agent => true,
+        AgentType::SleeptimeAgent | AgentType::VoiceSleeptimeAgent => base_tools,
+        _ => false,
     };
-    match &request.initial_messages {
+    match given {
         Some(given) => given
-            .iter()
-            .flat_map(|(role, text)| given_message(agent, *role, text, now, timezone))
+            .into_iter()
+            .flat_map(|(role, text)| given_message(agent, role, &text))
             .collect(),
-        None if !boots => Vec::new(),
-        None if request.agent_type == AgentType::SleeptimeAgent => {
-            vec![login(agent, now, timezone)]
-        }
-        None => boot_sequence(agent, now, timezone),
+        None if starts_empty => Vec::new(),
+        None => boot_sequence(agent, agent.created_at),
     }
 }
 
-/// What the type's agents say to begin with; used again by a reset that asks for it.
-pub fn boot_sequence(agent: AgentId, now: Timestamp, timezone: &str) -> Vec<Message> {
-    let mut messages = spoken(agent, stock::GREETING, now, timezone);
-    messages.push(login(agent, now, timezone));
-    messages
+/// A greeting and the user's arrival; used again by a reset that asks for it. Who only keeps memory greets nobody.
+pub fn boot_sequence(agent: &Agent, now: Timestamp) -> Vec<Message> {
+    let time = clock::spoken(now, &agent.timezone);
+    let login = json!({"type": "login", "last_login": "Never (first login)", "time": time});
+    let login = packed(agent.id, Role::User, &login, now);
+    let greeting = || spoken(agent, stock::GREETING, now);
+    match agent.agent_type {
+        AgentType::SleeptimeAgent => vec![login],
+        _ if is_lmstudio(agent) => std::iter::once(login).chain(greeting()).collect(),
+        _ => greeting().into_iter().chain([login]).collect(),
+    }
 }
 
-fn login(agent: AgentId, now: Timestamp, timezone: &str) -> Message {
-    let time = clock::spoken(now, timezone);
-    packed(
-        agent,
-        Role::User,
-        &json!({"type": "login", "last_login": "Never (first login)", "time": time}),
-        now,
-    )
+/// LM Studio wants the user to speak first, and call ids of nine characters.
+fn is_lmstudio(agent: &Agent) -> bool {
+    agent.llm_config.handle().provider == "lmstudio_openai"
 }
 
-fn given_message(
-    agent: AgentId,
-    role: InputRole,
-    text: &str,
-    now: Timestamp,
-    timezone: &str,
-) -> Vec<Message> {
-    let time = clock::spoken(now, timezone);
+fn given_message(agent: &Agent, role: InputRole, text: &str) -> Vec<Message> {
+    let now = agent.created_at;
+    let envelope = |kind: &str| json!({"type": kind, "message": text, "time": clock::spoken(now, &agent.timezone)});
     match role {
-        InputRole::User => vec![packed(
-            agent,
-            Role::User,
-            &json!({"type": "user_message", "message": text, "time": time}),
-            now,
-        )],
+        InputRole::User => vec![packed(agent.id, Role::User, &envelope("user_message"), now)],
         InputRole::System => vec![packed(
-            agent,
+            agent.id,
             Role::System,
-            &json!({"type": "system_alert", "message": text, "time": time}),
+            &envelope("system_alert"),
             now,
         )],
-        InputRole::Assistant => spoken(agent, text, now, timezone),
+        InputRole::Assistant => spoken(agent, text, now),
     }
 }
 
@@ -496,22 +503,30 @@ fn packed(agent: AgentId, role: Role, envelope: &Value, now: Timestamp) -> Messa
 }
 
 /// A call of `send_message` and its return.
-fn spoken(agent: AgentId, text: &str, now: Timestamp, timezone: &str) -> Vec<Message> {
-    let mut call = Message::new(agent, Role::Assistant, now);
-    let id = format!("call_{}", &call.id.piece_otid(0)[..8]);
+fn spoken(agent: &Agent, text: &str, now: Timestamp) -> Vec<Message> {
+    let mut call = Message::new(agent.id, Role::Assistant, now);
+    let random = call.id.piece_otid(0).replace('-', "");
+    let id = if is_lmstudio(agent) {
+        random[..9].to_owned()
+    } else {
+        format!("call_{}", &random[..24])
+    };
     call.tool_calls = vec![ToolCall {
         id: id.clone(),
         name: "send_message".to_owned(),
         arguments: json!({"message": text}).to_string(),
     }];
     let result = ToolResult::success(Value::from("Sent message successfully."));
-    let end = step::pack(&id, &result, None, now, timezone);
+    let end = step::pack(&id, &result, None, now, &agent.timezone);
     vec![
         call,
         step::tool_message(
-            Message::new(agent, Role::Tool, now),
+            Message::new(agent.id, Role::Tool, now),
             "send_message",
             vec![end],
         ),
     ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 use super::agent::{AgentType, CompactionMode};
 use super::id::AgentId;
+use super::model::LlmConfig;
 
 /// The base prompt of an agent type; `None` for the type that has to bring its own.
 pub fn system_prompt(agent_type: AgentType) -> Option<String> {
@@ -76,6 +77,23 @@ done, what is open, names, numbers and preferences. Write plain prose, no more t
             "Summarise the older part of the conversation; the newer part stays as it is. Keep what later messages may refer to: requests, \
 decisions, results, names, numbers, preferences. Write plain prose, no more than 200 words."
         }
+    }
+}
+
+/// The handle that summarises for an agent with this model: the provider's light one, else the model itself.
+pub fn summariser(config: &LlmConfig) -> String {
+    let vendors_own = |host: &str| {
+        config
+            .model_endpoint
+            .as_deref()
+            .is_some_and(|endpoint| endpoint.contains(host))
+    };
+    match config.handle().provider.as_str() {
+        "anthropic" => "anthropic/claude-haiku-4-5".to_owned(),
+        "google_ai" => "google_ai/gemini-2.5-flash".to_owned(),
+        // Elsewhere the same dialect is spoken by servers that do not have it.
+        "openai" if vendors_own("api.openai.com") => "openai/gpt-5-mini".to_owned(),
+        _ => config.handle().to_string(),
     }
 }
 

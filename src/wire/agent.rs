@@ -4,18 +4,20 @@ use super::block::{Block, CreateBlock, memory};
 use super::message::ContentIn;
 use super::model::{
     CompactionIn, EmbeddingConfig, LlmConfig, ModelSettings, ResponseFormat, ToolRule, compaction,
-    given, model_settings,
+    given, model_settings, named,
 };
 use super::tool::Tool;
-use crate::domain::agent::{Agent, AgentType};
+use crate::domain::agent::{Agent, AgentType, Secret};
 use crate::domain::block::Block as DomainBlock;
 use crate::domain::history::Head;
 use crate::domain::id::MessageId;
 use crate::domain::run::StopReason;
 use crate::domain::tool::Tool as DomainTool;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::sync::Arc;
 
 /// Which relations an answer shows; what is not shown is there and empty (wire-rules §11).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +45,10 @@ impl Shown {
         identities: true,
     };
 
-    /// By the names of `include`; `None` for a name that is none.
+    /// By the names of `include`.
+    ///
+    /// # Errors
+    /// The first name that is none.
     pub fn include(names: &[String]) -> Result<Self, String> {
         let mut shown = Self::NOTHING;
         for name in names {
@@ -79,8 +84,8 @@ pub fn state(
     agent: &Agent,
     head: &Head,
     message_ids: &[MessageId],
-    blocks: &[std::sync::Arc<DomainBlock>],
-    tools: &[std::sync::Arc<DomainTool>],
+    blocks: &[Arc<DomainBlock>],
+    tools: &[Arc<DomainTool>],
     shown: &Shown,
 ) -> Value {
     let blocks: Vec<Block> = if shown.blocks {
@@ -155,7 +160,7 @@ pub fn state(
 }
 
 fn secrets(agent: &Agent) -> Vec<Value> {
-    let secret = |secret: &crate::domain::agent::Secret| {
+    let secret = |secret: &Secret| {
         json!({
             "created_by_id": null,
             "last_updated_by_id": null,
@@ -172,14 +177,14 @@ fn secrets(agent: &Agent) -> Vec<Value> {
     agent.secrets.iter().map(secret).collect()
 }
 
-/// Both limits follow the context window where they were not set (schemas.md, Agents).
+/// Open files and characters of each: both follow the context window where they were not set (schemas.md, Agents).
 fn file_limits(agent: &Agent) -> (u64, u64) {
     let (files, chars) = match agent.llm_config.context_window {
         0..=8_000 => (3, 5_000),
         8_001..=32_000 => (5, 15_000),
         32_001..=128_000 => (10, 25_000),
         128_001..=200_000 => (10, 40_000),
-        _ => (15, 40_000),
+        200_001.. => (15, 40_000),
     };
     (
         agent.max_files_open.unwrap_or(files),
@@ -200,7 +205,8 @@ pub struct CreateAgent {
     pub tool_rules: Option<Vec<ToolRule>>,
     pub tags: Option<Vec<String>>,
     pub system: Option<String>,
-    pub agent_type: Option<AgentTypeIn>,
+    #[serde(default, deserialize_with = "agent_type")]
+    pub agent_type: Option<AgentType>,
     pub initial_message_sequence: Option<Vec<FirstMessage>>,
     pub include_base_tools: Option<bool>,
     pub include_multi_agent_tools: Option<bool>,
@@ -213,7 +219,8 @@ pub struct CreateAgent {
     pub embedding: Option<String>,
     pub model_settings: Option<ModelSettings>,
     pub compaction_settings: Option<CompactionIn>,
-    pub context_window_limit: Option<u64>,
+    pub context_window_limit: Option<NonZeroU64>,
+    pub embedding_chunk_size: Option<u64>,
     pub max_tokens: Option<u64>,
     pub max_reasoning_tokens: Option<u64>,
     pub enable_reasoner: Option<bool>,
@@ -234,34 +241,20 @@ pub struct CreateAgent {
     pub parallel_tool_calls: Option<bool>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AgentTypeIn {
-    MemgptAgent,
-    MemgptV2Agent,
-    LettaV1Agent,
-    ReactAgent,
-    WorkflowAgent,
-    SplitThreadAgent,
-    SleeptimeAgent,
-    VoiceConvoAgent,
-    VoiceSleeptimeAgent,
+fn agent_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AgentType>, D::Error> {
+    named(
+        deserializer,
+        AgentType::parse,
+        &AgentType::ALL.map(AgentType::name),
+    )
 }
 
-impl From<AgentTypeIn> for AgentType {
-    fn from(kind: AgentTypeIn) -> Self {
-        match kind {
-            AgentTypeIn::MemgptAgent => Self::MemgptAgent,
-            AgentTypeIn::MemgptV2Agent => Self::MemgptV2Agent,
-            AgentTypeIn::LettaV1Agent => Self::LettaV1Agent,
-            AgentTypeIn::ReactAgent => Self::ReactAgent,
-            AgentTypeIn::WorkflowAgent => Self::WorkflowAgent,
-            AgentTypeIn::SplitThreadAgent => Self::SplitThreadAgent,
-            AgentTypeIn::SleeptimeAgent => Self::SleeptimeAgent,
-            AgentTypeIn::VoiceConvoAgent => Self::VoiceConvoAgent,
-            AgentTypeIn::VoiceSleeptimeAgent => Self::VoiceSleeptimeAgent,
-        }
-    }
+fn stop_reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<StopReason>, D::Error> {
+    named(
+        deserializer,
+        StopReason::parse,
+        &StopReason::ALL.map(StopReason::name),
+    )
 }
 
 /// One entry of `initial_message_sequence`.
@@ -276,6 +269,8 @@ pub struct FirstMessage {
 pub struct UpdateAgent {
     pub name: Option<String>,
     pub tool_ids: Option<Vec<String>>,
+    pub folder_ids: Option<Vec<String>>,
+    pub source_ids: Option<Vec<String>>,
     pub block_ids: Option<Vec<String>>,
     pub tags: Option<Vec<String>>,
     pub system: Option<String>,
@@ -294,7 +289,7 @@ pub struct UpdateAgent {
     pub embedding: Option<String>,
     pub model_settings: Option<ModelSettings>,
     pub compaction_settings: Option<CompactionIn>,
-    pub context_window_limit: Option<u64>,
+    pub context_window_limit: Option<NonZeroU64>,
     pub reasoning: Option<bool>,
     pub llm_config: Option<LlmConfig>,
     pub embedding_config: Option<EmbeddingConfig>,
@@ -305,15 +300,19 @@ pub struct UpdateAgent {
     pub enable_sleeptime: Option<bool>,
     pub last_run_completion: Option<String>,
     pub last_run_duration_ms: Option<u64>,
-    pub last_stop_reason: Option<String>,
+    #[serde(default, deserialize_with = "stop_reason")]
+    pub last_stop_reason: Option<StopReason>,
     pub timezone: Option<String>,
     pub max_files_open: Option<u64>,
     pub per_file_view_window_char_limit: Option<u64>,
     pub hidden: Option<bool>,
 }
 
+/// Whether a reset greets again.
 #[derive(Debug, Deserialize)]
 pub struct ResetMessages {
-    #[serde(default)]
     pub add_default_initial_messages: Option<bool>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use crate::domain::model::{
     ModelSettings as DomainSettings, ResponseFormat as DomainFormat,
 };
 use crate::domain::tool::{ChildArgs, ToolRule as DomainRule, ToolRuleKind};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -19,8 +20,8 @@ pub struct LlmConfig {
     provider_name: Option<String>,
     provider_category: Option<String>,
     model_wrapper: Option<String>,
+    #[serde(deserialize_with = "positive")]
     context_window: u64,
-    #[serde(default)]
     put_inner_thoughts_in_kwargs: Option<bool>,
     handle: Option<String>,
     temperature: Option<f64>,
@@ -140,6 +141,10 @@ impl From<ResponseFormat> for DomainFormat {
     }
 }
 
+fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    std::num::NonZeroU64::deserialize(deserializer).map(std::num::NonZeroU64::get)
+}
+
 /// `model_settings` of a request: one union of all providers' members; only what is there is laid over the configuration.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ModelSettings {
@@ -191,8 +196,15 @@ impl Effort {
 #[derive(Debug, Clone, Deserialize)]
 struct Thinking {
     #[serde(rename = "type")]
-    kind: Option<String>,
+    switch: Option<Switch>,
     budget_tokens: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Switch {
+    Enabled,
+    Disabled,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -221,8 +233,8 @@ impl From<ModelSettings> for DomainSettings {
                 .and_then(|reasoning| reasoning.reasoning_effort)
                 .map(|effort| effort.name().to_owned()),
             enable_reasoner: thinking
-                .and_then(|thinking| thinking.kind.as_ref())
-                .map(|kind| kind != "disabled"),
+                .and_then(|thinking| thinking.switch)
+                .map(|switch| switch == Switch::Enabled),
             max_reasoning_tokens: thinking
                 .and_then(|thinking| thinking.budget_tokens)
                 .or(google),
@@ -389,17 +401,35 @@ pub struct CompactionIn {
     prompt_acknowledgement: Option<bool>,
     #[serde(default, deserialize_with = "given")]
     clip_chars: Option<Option<i64>>,
-    mode: Option<ModeIn>,
+    #[serde(default, deserialize_with = "mode")]
+    mode: Option<CompactionMode>,
     sliding_window_percentage: Option<f64>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ModeIn {
-    All,
-    SlidingWindow,
-    SelfCompactAll,
-    SelfCompactSlidingWindow,
+fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CompactionMode>, D::Error> {
+    named(
+        deserializer,
+        CompactionMode::parse,
+        &CompactionMode::ALL.map(CompactionMode::name),
+    )
+}
+
+/// A value that the domain knows by its name; null is as good as absent.
+pub(super) fn named<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    parse: fn(&str) -> Option<T>,
+    names: &[&str],
+) -> Result<Option<T>, D::Error> {
+    let Some(name) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let unknown = || {
+        D::Error::custom(format_args!(
+            "unknown variant `{name}`, expected one of {}",
+            names.join(", ")
+        ))
+    };
+    parse(&name).map(Some).ok_or_else(unknown)
 }
 
 /// A field that may be null on purpose: absent is `None`, null is `Some(None)`.
@@ -417,12 +447,7 @@ impl From<CompactionIn> for CompactionChange {
             prompt: change.prompt,
             prompt_acknowledgement: change.prompt_acknowledgement,
             clip_chars: change.clip_chars,
-            mode: change.mode.map(|mode| match mode {
-                ModeIn::All => CompactionMode::All,
-                ModeIn::SlidingWindow => CompactionMode::SlidingWindow,
-                ModeIn::SelfCompactAll => CompactionMode::SelfCompactAll,
-                ModeIn::SelfCompactSlidingWindow => CompactionMode::SelfCompactSlidingWindow,
-            }),
+            mode: change.mode,
             sliding_window_percentage: change.sliding_window_percentage,
         }
     }
@@ -617,3 +642,6 @@ pub fn embedding_model(info: &EmbeddingInfo) -> Value {
     }
     item
 }
+
+#[cfg(test)]
+mod tests;

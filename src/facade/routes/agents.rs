@@ -2,22 +2,25 @@
 
 use crate::actors::reads::{AgentView, Relations};
 use crate::actors::refused::Refused;
-use crate::domain::agent::{AgentChange, AgentFilter, AgentOrder, AgentType, check_name};
+use crate::domain::agent::{AgentChange, AgentFilter, AgentOrder, AgentType};
 use crate::domain::clock;
 use crate::domain::creation::{self, BadAgent, CreateAgent};
 use crate::domain::id::{AgentId, BadId, ToolId};
-use crate::domain::model::LlmConfig;
+use crate::domain::message::Part;
+use crate::domain::model::{EmbeddingConfig, Handle, LlmConfig};
 use crate::domain::page::{Order, Page};
 use crate::domain::run::{InputRole, StopReason};
 use crate::facade::Facade;
 use crate::facade::error::{Answer, ApiError};
 use crate::facade::extract::{Body, Caller, OptionalBody, Params, PathId, time};
 use crate::wire::agent::{self as wire, FirstMessage, ResetMessages, Shown, UpdateAgent};
+use crate::wire::model as wire_model;
 use axum::extract::State;
 use axum::routing::{get, patch};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 pub(super) fn routes() -> Router<Facade> {
@@ -56,11 +59,7 @@ pub(super) fn state(view: &AgentView, shown: &Shown) -> Value {
 /// The relations that a request asks for: by name, by their old names, or by the client's generation.
 pub(super) fn shown(caller: Caller, params: &Params) -> Result<Shown, ApiError> {
     let include = params.all("include");
-    let old: Vec<String> = params
-        .all("include_relationships")
-        .iter()
-        .flat_map(|names| names.split(',').map(str::to_owned).collect::<Vec<_>>())
-        .collect();
+    let old = params.all("include_relationships");
     if !include.is_empty() {
         return Shown::include(&include).map_err(|name| {
             ApiError::invalid(
@@ -71,16 +70,11 @@ pub(super) fn shown(caller: Caller, params: &Params) -> Result<Shown, ApiError> 
             )
         });
     }
-    if !old.is_empty() {
-        return Ok(Shown::relationships(&old));
-    }
-    Ok(
-        if caller.v1 || params.text("include_relationships").is_some() {
-            Shown::NOTHING
-        } else {
-            Shown::EVERYTHING
-        },
-    )
+    Ok(match (old.is_empty(), caller.v1) {
+        (false, _) => Shown::relationships(&old),
+        (true, true) => Shown::NOTHING,
+        (true, false) => Shown::EVERYTHING,
+    })
 }
 
 async fn list(State(facade): State<Facade>, caller: Caller, params: Params) -> Answer<Vec<Value>> {
@@ -129,9 +123,17 @@ async fn count_internal(State(facade): State<Facade>, params: Params) -> Answer<
 }
 
 fn filter(params: &Params) -> Result<AgentFilter, ApiError> {
+    let unknown = |name: &str| {
+        ApiError::invalid(
+            &["query", "last_stop_reason"],
+            "enum",
+            "Input should be a stop reason",
+            name,
+        )
+    };
     let reason = params
         .text("last_stop_reason")
-        .map(|name| stop_reason(&["query", "last_stop_reason"], &name));
+        .map(|name| StopReason::parse(&name).ok_or_else(|| unknown(&name)));
     Ok(AgentFilter {
         name: params.text("name"),
         query_text: params.text("query_text"),
@@ -146,11 +148,6 @@ fn filter(params: &Params) -> Result<AgentFilter, ApiError> {
         created_by: params.id("created_by_id")?,
         show_hidden: params.flag("show_hidden_agents")?.unwrap_or(false),
     })
-}
-
-fn stop_reason(loc: &[&str], name: &str) -> Result<StopReason, ApiError> {
-    StopReason::parse(name)
-        .ok_or_else(|| ApiError::invalid(loc, "enum", "Input should be a stop reason", name))
 }
 
 async fn create(
@@ -177,31 +174,27 @@ fn unfit(bad: BadAgent) -> ApiError {
 
 /// The body in domain words, its handles resolved.
 async fn requested(facade: &Facade, body: wire::CreateAgent) -> Result<CreateAgent, ApiError> {
-    if body.folder_ids.is_some_and(|ids| !ids.is_empty())
-        || body.source_ids.is_some_and(|ids| !ids.is_empty())
-    {
-        return Err(ApiError::argument("folder_ids: folders are not built yet"));
-    }
+    no_folders([&body.folder_ids, &body.source_ids])?;
     let llm_config = match body.llm_config {
-        Some(config) => whole(config.into())?,
+        Some(config) => config.into(),
         None => configured(facade, body.model.as_deref()).await?,
     };
-    let embedding_config = match (body.embedding_config, body.embedding) {
-        (Some(config), _) => Some(config.into()),
-        (None, Some(handle)) => Some(facade.handles.library.configure_embedding(&handle).await?),
-        (None, None) => None,
-    };
+    let embedding_config = embedding(
+        facade,
+        body.embedding_config,
+        body.embedding,
+        body.embedding_chunk_size,
+    )
+    .await?;
     let known_reasoner = llm_config.enable_reasoner;
     Ok(CreateAgent {
         name: body.name,
-        agent_type: body
-            .agent_type
-            .map_or(AgentType::LettaV1Agent, AgentType::from),
+        agent_type: body.agent_type.unwrap_or(AgentType::LettaV1Agent),
         system: body.system,
         description: body.description,
         metadata: body.metadata.map(Value::Object),
         tags: body.tags.unwrap_or_default(),
-        context_window: body.context_window_limit,
+        context_window: body.context_window_limit.map(NonZeroU64::get),
         max_tokens: body.max_tokens,
         max_reasoning_tokens: body.max_reasoning_tokens,
         reasoning: body
@@ -253,9 +246,7 @@ async fn requested(facade: &Facade, body: wire::CreateAgent) -> Result<CreateAge
 }
 
 async fn configured(facade: &Facade, handle: Option<&str>) -> Result<LlmConfig, ApiError> {
-    if let Some(malformed) =
-        handle.filter(|handle| crate::domain::model::Handle::parse(handle).is_none())
-    {
+    if let Some(malformed) = handle.filter(|handle| Handle::parse(handle).is_none()) {
         return Err(ApiError::argument(format_args!(
             "model: '{malformed}' is not of the form provider/model"
         )));
@@ -268,17 +259,28 @@ async fn configured(facade: &Facade, handle: Option<&str>) -> Result<LlmConfig, 
     }
 }
 
-/// A configuration given whole has to be usable as it is.
-fn whole(config: LlmConfig) -> Result<LlmConfig, ApiError> {
-    if config.context_window == 0 {
-        return Err(ApiError::invalid(
-            &["body", "llm_config", "context_window"],
-            "value_error",
-            "Input should be greater than 0",
-            0,
-        ));
+/// A configuration given whole, or the one that a handle stands for; an agent may well have none.
+async fn embedding(
+    facade: &Facade,
+    whole: Option<wire_model::EmbeddingConfig>,
+    handle: Option<String>,
+    chunk_size: Option<u64>,
+) -> Result<Option<EmbeddingConfig>, ApiError> {
+    let Some(handle) = handle.filter(|_| whole.is_none()) else {
+        return Ok(whole.map(Into::into));
+    };
+    let mut config = facade.handles.library.configure_embedding(&handle).await?;
+    config.embedding_chunk_size = chunk_size.or(config.embedding_chunk_size);
+    Ok(Some(config))
+}
+
+fn no_folders(lists: [&Option<Vec<String>>; 2]) -> Result<(), ApiError> {
+    let named = lists.into_iter().flatten().any(|ids| !ids.is_empty());
+    if named {
+        Err(ApiError::argument("folder_ids: folders are not built yet"))
+    } else {
+        Ok(())
     }
-    Ok(config)
 }
 
 fn ids<T: FromStr<Err = BadId>>(field: &str, texts: Vec<String>) -> Result<Vec<T>, ApiError> {
@@ -311,7 +313,12 @@ fn first_message((index, message): (usize, FirstMessage)) -> Result<(InputRole, 
         }
     };
     let parts = message.content.into_domain().map_err(ApiError::argument)?;
-    let texts: Vec<&str> = parts.iter().filter_map(|part| part.text()).collect();
+    let texts: Option<Vec<&str>> = parts.iter().map(Part::text).collect();
+    let texts = texts.ok_or_else(|| {
+        ApiError::argument(format_args!(
+            "initial_message_sequence.{index}: only text can stand here"
+        ))
+    })?;
     Ok((role, texts.join("\n")))
 }
 
@@ -332,39 +339,30 @@ async fn modify(
     PathId(id): PathId<AgentId>,
     Body(body): Body<UpdateAgent>,
 ) -> Answer<Value> {
-    let change = change(&facade, id, body).await?;
-    facade
-        .handles
-        .directory
-        .agent(id)
-        .await?
-        .modify(change, caller.user)
+    let agent = facade.handles.directory.agent(id).await?;
+    agent
+        .modify(change(&facade, body).await?, caller.user)
         .await?;
     let view = facade.handles.reads.agent(id, Relations::ALL).await?;
     Ok(Json(state(&view, &Shown::EVERYTHING)))
 }
 
-async fn change(facade: &Facade, id: AgentId, body: UpdateAgent) -> Result<AgentChange, ApiError> {
-    if let Some(name) = &body.name {
-        check_name(name).map_err(BadAgent::Name).map_err(unfit)?;
-    }
-    if let Some(zone) = body
-        .timezone
-        .as_ref()
-        .filter(|zone| jiff::tz::TimeZone::get(zone).is_err())
-    {
-        return Err(unfit(BadAgent::Timezone(zone.clone())));
-    }
+/// The body in domain words, its handles resolved.
+async fn change(facade: &Facade, body: UpdateAgent) -> Result<AgentChange, ApiError> {
+    creation::check_scalars(
+        body.name.as_deref(),
+        body.timezone.as_deref(),
+        body.max_files_open,
+        body.per_file_view_window_char_limit,
+    )
+    .map_err(unfit)?;
+    no_folders([&body.folder_ids, &body.source_ids])?;
     let llm_config = match (body.llm_config, &body.model) {
-        (Some(config), _) => Some(whole(config.into())?),
+        (Some(config), _) => Some(config.into()),
         (None, Some(handle)) => Some(configured(facade, Some(handle)).await?),
         (None, None) => None,
     };
-    let embedding_config = match (body.embedding_config, body.embedding) {
-        (Some(config), _) => Some(config.into()),
-        (None, Some(handle)) => Some(facade.handles.library.configure_embedding(&handle).await?),
-        (None, None) => None,
-    };
+    let embedding_config = embedding(facade, body.embedding_config, body.embedding, None).await?;
     let tools: Option<Vec<ToolId>> = body
         .tool_ids
         .map(|texts| ids("tool_ids", texts))
@@ -387,15 +385,6 @@ async fn change(facade: &Facade, id: AgentId, body: UpdateAgent) -> Result<Agent
             )
         })
     });
-    let reason = body
-        .last_stop_reason
-        .map(|name| stop_reason(&["body", "last_stop_reason"], &name));
-    let mut message_ids = None;
-    if let Some(texts) = body.message_ids {
-        message_ids = Some(ids("message_ids", texts)?);
-    }
-    // An agent that is not there is 404 before anything else is looked at by its actor.
-    facade.handles.reads.agent(id, Relations::default()).await?;
     Ok(AgentChange {
         name: body.name,
         system: body.system,
@@ -403,7 +392,7 @@ async fn change(facade: &Facade, id: AgentId, body: UpdateAgent) -> Result<Agent
         metadata: body.metadata.map(Value::Object),
         tags: body.tags,
         llm_config,
-        context_window: body.context_window_limit,
+        context_window: body.context_window_limit.map(NonZeroU64::get),
         max_tokens: body.max_tokens,
         parallel_tool_calls: body.parallel_tool_calls,
         reasoning: body.reasoning,
@@ -413,7 +402,7 @@ async fn change(facade: &Facade, id: AgentId, body: UpdateAgent) -> Result<Agent
         response_format: body.response_format.map(Into::into),
         tool_rules: body
             .tool_rules
-            .map(|rules| rules.into_iter().map(Into::into).collect()),
+            .map(|rules| creation::distinct(rules.into_iter().map(Into::into).collect())),
         tools,
         blocks: body
             .block_ids
@@ -424,7 +413,10 @@ async fn change(facade: &Facade, id: AgentId, body: UpdateAgent) -> Result<Agent
             .identity_ids
             .map(|texts| ids("identity_ids", texts))
             .transpose()?,
-        message_ids,
+        message_ids: body
+            .message_ids
+            .map(|texts| ids("message_ids", texts))
+            .transpose()?,
         timezone: body.timezone,
         hidden: body.hidden,
         message_buffer_autoclear: body.message_buffer_autoclear,
@@ -436,7 +428,7 @@ async fn change(facade: &Facade, id: AgentId, body: UpdateAgent) -> Result<Agent
         base_template_id: body.base_template_id,
         last_run_completion: completion.transpose()?,
         last_run_duration_ms: body.last_run_duration_ms,
-        last_stop_reason: reason.transpose()?,
+        last_stop_reason: body.last_stop_reason,
     })
 }
 
@@ -455,7 +447,7 @@ async fn reset(
     let body = body.ok_or_else(|| ApiError::invalid(&["body"], "missing", "Field required", ""))?;
     let view = facade.handles.reads.agent(id, Relations::default()).await?;
     let first = if body.add_default_initial_messages == Some(true) {
-        creation::boot_sequence(id, clock::now(), &view.agent.timezone)
+        creation::boot_sequence(&view.agent, clock::now())
     } else {
         Vec::new()
     };
@@ -472,3 +464,6 @@ async fn reset(
     let view = facade.handles.reads.agent(id, Relations::ALL).await?;
     Ok(Json(state(&view, &Shown::EVERYTHING)))
 }
+
+#[cfg(test)]
+mod tests;

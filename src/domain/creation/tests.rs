@@ -1,0 +1,431 @@
+use super::*;
+use crate::domain::agent::AgentChange;
+use crate::domain::tool::ToolType;
+
+const KNOWN: [&str; 10] = [
+    "send_message",
+    "conversation_search",
+    "memory_replace",
+    "memory_insert",
+    "core_memory_append",
+    "core_memory_replace",
+    "memory",
+    "memory_apply_patch",
+    "memory_rethink",
+    "memory_finish_edits",
+];
+
+fn known() -> Vec<Arc<Tool>> {
+    KNOWN
+        .map(|name| Arc::new(tool(name, ToolType::Core)))
+        .to_vec()
+}
+
+fn tool(name: &str, tool_type: ToolType) -> Tool {
+    Tool {
+        id: ToolId::new(),
+        name: name.to_owned(),
+        tool_type,
+        description: String::new(),
+        source_type: "python".to_owned(),
+        source_code: None,
+        tags: Vec::new(),
+        json_schema: Value::Null,
+        args_json_schema: None,
+        return_char_limit: 50_000,
+        default_requires_approval: None,
+        enable_parallel_execution: false,
+        created_by: None,
+        metadata: json!({}),
+        project_id: None,
+    }
+}
+
+fn model(handle: &str) -> LlmConfig {
+    let (provider, model) = handle.split_once('/').unwrap();
+    LlmConfig {
+        model: model.to_owned(),
+        display_name: None,
+        model_endpoint_type: provider.to_owned(),
+        model_endpoint: None,
+        provider_name: Some(provider.to_owned()),
+        provider_category: None,
+        model_wrapper: None,
+        context_window: 128_000,
+        put_inner_thoughts_in_kwargs: Some(true),
+        handle: Some(handle.to_owned()),
+        temperature: 1.0,
+        max_tokens: Some(4_096),
+        enable_reasoner: false,
+        reasoning_effort: None,
+        max_reasoning_tokens: 0,
+        effort: None,
+        frequency_penalty: None,
+        compatibility_type: None,
+        verbosity: None,
+        tier: None,
+        parallel_tool_calls: None,
+        response_format: None,
+        strict: false,
+        return_logprobs: false,
+        top_logprobs: None,
+        return_token_ids: false,
+        tool_call_parser: None,
+    }
+}
+
+fn request(agent_type: AgentType) -> CreateAgent {
+    CreateAgent {
+        name: None,
+        agent_type,
+        system: None,
+        description: None,
+        metadata: None,
+        tags: Vec::new(),
+        llm_config: model("openai/gpt-4o-mini"),
+        embedding_config: None,
+        context_window: None,
+        max_tokens: None,
+        max_reasoning_tokens: None,
+        reasoning: None,
+        parallel_tool_calls: None,
+        model_settings: None,
+        compaction: None,
+        response_format: None,
+        tool_names: Vec::new(),
+        tool_ids: Vec::new(),
+        tool_rules: None,
+        include_base_tools: true,
+        include_multi_agent_tools: false,
+        include_base_tool_rules: None,
+        block_ids: Vec::new(),
+        blocks: Vec::new(),
+        secrets: Vec::new(),
+        identities: Vec::new(),
+        initial_messages: None,
+        timezone: None,
+        hidden: None,
+        message_buffer_autoclear: false,
+        enable_sleeptime: None,
+        max_files_open: None,
+        per_file_view_window_char_limit: None,
+        project_id: None,
+        template_id: None,
+        base_template_id: None,
+    }
+}
+
+fn made(request: CreateAgent) -> NewAgent {
+    create(request, &known(), UserId::DEFAULT).unwrap()
+}
+
+fn refused(request: CreateAgent) -> BadAgent {
+    create(request, &known(), UserId::DEFAULT).unwrap_err()
+}
+
+fn roles(new: &NewAgent) -> Vec<Role> {
+    new.first_messages
+        .iter()
+        .map(|message| message.role)
+        .collect()
+}
+
+fn rules(new: &NewAgent) -> Vec<(&str, &ToolRuleKind)> {
+    new.agent
+        .tool_rules
+        .iter()
+        .map(|rule| (rule.tool_name.as_str(), &rule.kind))
+        .collect()
+}
+
+#[test]
+fn an_agent_that_asks_for_nothing_is_a_v1_agent_with_memory_tools_and_no_rules() {
+    let new = made(request(AgentType::LettaV1Agent));
+    assert_eq!(
+        (new.agent.tools.len(), rules(&new), roles(&new)),
+        (3, vec![], vec![])
+    );
+    assert_eq!(new.agent.name.split(' ').count(), 2);
+    assert_eq!(new.agent.timezone, "UTC");
+    assert_eq!(
+        new.agent.llm_config.put_inner_thoughts_in_kwargs,
+        Some(false)
+    );
+    assert!(new.agent.compaction.prompt.is_some());
+    assert_eq!(
+        new.agent.compaction.model.as_deref(),
+        Some("openai/gpt-4o-mini")
+    );
+}
+
+#[test]
+fn stock_prompts_are_short_and_wrapped() {
+    for agent_type in AgentType::ALL
+        .into_iter()
+        .filter(|agent_type| *agent_type != AgentType::SplitThreadAgent)
+    {
+        let prompt = stock::system_prompt(agent_type).unwrap();
+        assert!(
+            prompt.starts_with("<base_instructions>") && prompt.len() < 2_500,
+            "{}",
+            agent_type.name()
+        );
+    }
+    assert_eq!(
+        refused(request(AgentType::SplitThreadAgent)),
+        BadAgent::NoSystem("split_thread_agent")
+    );
+}
+
+#[test]
+fn older_types_greet_and_memory_keepers_only_note_the_login() {
+    assert_eq!(
+        roles(&made(request(AgentType::MemgptAgent))),
+        [Role::Assistant, Role::Tool, Role::User]
+    );
+    assert_eq!(roles(&made(request(AgentType::SleeptimeAgent))), []);
+    assert_eq!(
+        roles(&made(CreateAgent {
+            include_base_tools: false,
+            ..request(AgentType::SleeptimeAgent)
+        })),
+        [Role::User]
+    );
+    assert_eq!(
+        roles(&made(CreateAgent {
+            initial_messages: Some(Vec::new()),
+            ..request(AgentType::MemgptAgent)
+        })),
+        []
+    );
+
+    let lmstudio = made(CreateAgent {
+        llm_config: model("lmstudio_openai/qwen"),
+        ..request(AgentType::MemgptAgent)
+    });
+    assert_eq!(roles(&lmstudio), [Role::User, Role::Assistant, Role::Tool]);
+    assert_eq!(lmstudio.first_messages[1].tool_calls[0].id.len(), 9);
+}
+
+#[test]
+fn given_first_messages_are_packed_by_role_and_every_call_has_its_return() {
+    let given = [
+        (InputRole::User, "hi"),
+        (InputRole::System, "be brief"),
+        (InputRole::Assistant, "hello"),
+    ];
+    let given = given.map(|(role, text)| (role, text.to_owned())).to_vec();
+    let new = made(CreateAgent {
+        initial_messages: Some(given),
+        ..request(AgentType::LettaV1Agent)
+    });
+    assert_eq!(
+        roles(&new),
+        [Role::User, Role::System, Role::Assistant, Role::Tool]
+    );
+    assert!(
+        new.first_messages[0]
+            .text()
+            .contains(r#""type":"user_message","message":"hi""#)
+    );
+    assert!(
+        new.first_messages[1]
+            .text()
+            .contains(r#""type":"system_alert","message":"be brief""#)
+    );
+    assert_eq!(
+        new.first_messages[2].tool_calls[0].id,
+        new.first_messages[3].tool_returns[0].tool_call_id
+    );
+}
+
+#[test]
+fn base_rules_end_after_speaking_and_go_on_after_everything_else() {
+    let new = made(request(AgentType::MemgptV2Agent));
+    assert_eq!(
+        rules(&new)[..2],
+        [
+            ("send_message", &ToolRuleKind::ExitLoop),
+            ("conversation_search", &ToolRuleKind::ContinueLoop)
+        ]
+    );
+
+    let capable = |agent_type| {
+        made(CreateAgent {
+            llm_config: model("openai/gpt-5"),
+            ..request(agent_type)
+        })
+    };
+    assert!(rules(&capable(AgentType::MemgptV2Agent)).is_empty());
+    assert!(!rules(&capable(AgentType::SleeptimeAgent)).is_empty());
+}
+
+#[test]
+fn a_v1_agent_gets_base_rules_when_it_brings_rules_or_asks_for_them() {
+    let v1 = || request(AgentType::LettaV1Agent);
+    let own = ToolRule {
+        tool_name: "memory_insert".to_owned(),
+        prompt_template: None,
+        kind: ToolRuleKind::ContinueLoop,
+    };
+    let with_own = made(CreateAgent {
+        tool_rules: Some(vec![own.clone(), own]),
+        ..v1()
+    });
+    assert_eq!(
+        rules(&with_own)
+            .iter()
+            .filter(|(name, _)| *name == "memory_insert")
+            .count(),
+        1,
+        "equal rules are kept once"
+    );
+    assert_eq!(rules(&with_own).len(), 3);
+    assert_eq!(
+        rules(&made(CreateAgent {
+            include_base_tool_rules: Some(true),
+            ..v1()
+        }))
+        .len(),
+        3
+    );
+    assert!(
+        rules(&made(CreateAgent {
+            tool_rules: Some(Vec::new()),
+            ..v1()
+        }))
+        .is_empty()
+    );
+    let by_name = CreateAgent {
+        include_base_tools: false,
+        tool_names: vec!["send_message".to_owned()],
+        ..v1()
+    };
+    assert_eq!(
+        rules(&made(by_name)),
+        [("send_message", &ToolRuleKind::ExitLoop)]
+    );
+}
+
+#[test]
+fn a_gated_tool_brings_its_rule() {
+    let gated = Arc::new(Tool {
+        default_requires_approval: Some(true),
+        ..tool("launch", ToolType::Custom)
+    });
+    let request = CreateAgent {
+        include_base_tools: false,
+        tool_ids: vec![gated.id],
+        ..request(AgentType::LettaV1Agent)
+    };
+    let new = create(request, &[gated], UserId::DEFAULT).unwrap();
+    assert_eq!(rules(&new), [("launch", &ToolRuleKind::RequiresApproval)]);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_its_field() {
+    let v1 = || request(AgentType::LettaV1Agent);
+    assert_eq!(
+        refused(CreateAgent {
+            name: Some("a.b/c".to_owned()),
+            ..v1()
+        }),
+        BadAgent::Name(vec!['.', '/'])
+    );
+    assert_eq!(
+        refused(CreateAgent {
+            tool_names: vec!["nope".to_owned()],
+            ..v1()
+        }),
+        BadAgent::UnknownTool("nope".to_owned())
+    );
+    assert_eq!(
+        refused(request(AgentType::VoiceConvoAgent)),
+        BadAgent::VoiceWithoutSleeptime
+    );
+    assert_eq!(
+        refused(CreateAgent {
+            max_reasoning_tokens: Some(4_097),
+            ..v1()
+        }),
+        BadAgent::Reasoning {
+            reasoning: 4_097,
+            max: 4_096
+        }
+    );
+    assert_eq!(
+        made(CreateAgent {
+            max_reasoning_tokens: Some(4_096),
+            ..v1()
+        })
+        .agent
+        .llm_config
+        .max_reasoning_tokens,
+        4_096
+    );
+    assert!(matches!(
+        refused(CreateAgent {
+            max_files_open: Some(1_001),
+            ..v1()
+        }),
+        BadAgent::TooMany {
+            field: "max_files_open",
+            ..
+        }
+    ));
+    assert!(
+        refused(CreateAgent {
+            timezone: Some("Mars/Olympus".to_owned()),
+            ..v1()
+        })
+        .is_invalid()
+    );
+}
+
+#[test]
+fn a_stock_summariser_follows_the_agent_to_another_provider_and_a_chosen_one_stays() {
+    let moved = AgentChange {
+        llm_config: Some(model("anthropic/claude-sonnet-4-5")),
+        ..AgentChange::default()
+    };
+    let after = |mut agent: Agent| {
+        moved.apply(&mut agent, UserId::DEFAULT, clock::now());
+        agent.compaction.model.unwrap()
+    };
+    assert_eq!(
+        after(made(request(AgentType::LettaV1Agent)).agent),
+        "anthropic/claude-haiku-4-5"
+    );
+    let chosen = CompactionChange {
+        model: Some("openai/o3".to_owned()),
+        ..CompactionChange::default()
+    };
+    assert_eq!(
+        after(
+            made(CreateAgent {
+                compaction: Some(chosen),
+                ..request(AgentType::LettaV1Agent)
+            })
+            .agent
+        ),
+        "openai/o3"
+    );
+}
+
+#[test]
+fn a_new_summary_mode_brings_its_prompt() {
+    let mut agent = made(request(AgentType::LettaV1Agent)).agent;
+    let mode = CompactionChange {
+        mode: Some(CompactionMode::All),
+        ..CompactionChange::default()
+    };
+    AgentChange {
+        compaction: Some(mode),
+        ..AgentChange::default()
+    }
+    .apply(&mut agent, UserId::DEFAULT, clock::now());
+    assert_eq!(
+        agent.compaction.prompt.as_deref(),
+        Some(stock::compaction_prompt(CompactionMode::All))
+    );
+}
