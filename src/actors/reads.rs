@@ -211,26 +211,10 @@ impl Reads {
         page: Page<BlockId>,
     ) -> Result<Vec<Block>, Refused> {
         self.read(move |house| {
-            let after = page.after.filter(|_| page.before.is_none());
-            let mut found = Vec::new();
-            for block in house.store.blocks_by_created(page.order, after)? {
-                let block = block?;
-                if keeps_block(&house.store, &filter, &block)? {
-                    found.push(block);
-                    if page.before.is_none() && found.len() == page.limit {
-                        return Ok(found);
-                    }
-                }
-            }
-            let page = if after.is_some() {
-                Page {
-                    after: None,
-                    ..page
-                }
-            } else {
-                page
-            };
-            Ok(page.cut(found, |block| block.id))
+            let store = &house.store;
+            let blocks = store.blocks_by_created(page.order, start(&page))?;
+            let keep = |block: &Block| keeps_block(store, &filter, block);
+            walk(blocks.map(own), &page, |block| block.id, keep)
         })
         .await
     }
@@ -298,31 +282,18 @@ impl Reads {
 
     pub async fn runs(&self, filter: RunFilter, page: Page<RunId>) -> Result<Vec<Run>, Refused> {
         self.read(move |house| {
-            let one = if let [agent] = filter.agent_ids.as_slice() {
-                Some(*agent)
-            } else {
-                None
+            let one = match filter.agent_ids.as_slice() {
+                [agent] => Some(*agent),
+                _ => None,
             };
-            let after = page.after.filter(|_| page.before.is_none());
-            let mut found = Vec::new();
-            for run in house.store.runs(one, page.order, after)? {
-                let run = overlaid(house, run?);
-                if keeps_run(&filter, &run) {
-                    found.push(run);
-                    if page.before.is_none() && found.len() == page.limit {
-                        return Ok(found);
-                    }
-                }
-            }
-            let page = if after.is_some() {
-                Page {
-                    after: None,
-                    ..page
-                }
-            } else {
-                page
-            };
-            Ok(page.cut(found, |run| run.id))
+            let runs = house.store.runs(one, page.order, start(&page))?;
+            let shown = runs.map(|run| Ok(overlaid(house, run?)));
+            walk(
+                shown,
+                &page,
+                |run| run.id,
+                |run| Ok(keeps_run(&filter, run)),
+            )
         })
         .await
     }
@@ -356,26 +327,11 @@ impl Reads {
         page: Page<StepId>,
     ) -> Result<Vec<Step>, Refused> {
         self.read(move |house| {
-            let after = page.after.filter(|_| page.before.is_none());
-            let mut found = Vec::new();
-            for step in house.store.steps(filter.agent_id, page.order, after)? {
-                let step = step?;
-                if keeps_step(&filter, &step) {
-                    found.push(step);
-                    if page.before.is_none() && found.len() == page.limit {
-                        return Ok(found);
-                    }
-                }
-            }
-            let page = if after.is_some() {
-                Page {
-                    after: None,
-                    ..page
-                }
-            } else {
-                page
-            };
-            Ok(page.cut(found, |step| step.id))
+            let steps = house
+                .store
+                .steps(filter.agent_id, page.order, start(&page))?;
+            let keep = |step: &Step| Ok(keeps_step(&filter, step));
+            walk(steps.map(own), &page, |step| step.id, keep)
         })
         .await
     }
@@ -404,6 +360,42 @@ impl Reads {
         })
         .await
     }
+}
+
+// ── pages
+
+/// Where the walk along an index begins: past the cursor, unless the page is counted back from another one.
+fn start<Id: Copy>(page: &Page<Id>) -> Option<Id> {
+    page.after.filter(|_| page.before.is_none())
+}
+
+/// The page of what `keep` keeps, out of items in the requested order from `start` on; reads no further than it must.
+fn walk<T, Id: Copy + PartialEq>(
+    items: impl Iterator<Item = Result<T, Refused>>,
+    page: &Page<Id>,
+    id: impl Fn(&T) -> Id,
+    keep: impl Fn(&T) -> Result<bool, Refused>,
+) -> Result<Vec<T>, Refused> {
+    let mut found = Vec::new();
+    for item in items {
+        let item = item?;
+        if keep(&item)? {
+            found.push(item);
+            if page.before.is_none() && found.len() == page.limit {
+                return Ok(found);
+            }
+        }
+    }
+    let after = page.after.filter(|_| page.before.is_some());
+    Ok(Page {
+        after,
+        ..page.clone()
+    }
+    .cut(found, id))
+}
+
+fn own<T>(read: Result<T, ReadError>) -> Result<T, Refused> {
+    read.map_err(Refused::from)
 }
 
 // ── agents
@@ -507,32 +499,14 @@ fn tagged(tags: &[String], wanted: &[String], all: bool) -> bool {
     }
 }
 
-/// Walks the index and reads no further than the page.
 fn by_creation(
     house: &House,
     filter: &AgentFilter,
     page: &Page<AgentId>,
 ) -> Result<Vec<AgentId>, Refused> {
-    let after = page.after.filter(|_| page.before.is_none());
-    let mut found = Vec::new();
-    for id in house.store.agents_by_created(page.order, after)? {
-        let id = id?;
-        if sound(matches(house, id, filter))?.unwrap_or(false) {
-            found.push(id);
-            if page.before.is_none() && found.len() == page.limit {
-                return Ok(found);
-            }
-        }
-    }
-    let page = if after.is_some() {
-        Page {
-            after: None,
-            ..page.clone()
-        }
-    } else {
-        page.clone()
-    };
-    Ok(page.cut(found, |id| *id))
+    let ids = house.store.agents_by_created(page.order, start(page))?;
+    let keep = |id: &AgentId| Ok(sound(matches(house, *id, filter))?.unwrap_or(false));
+    walk(ids.map(own), page, |id| *id, keep)
 }
 
 /// Orders that no index keeps: every agent is looked at. Nulls last in both directions, ties by id.

@@ -49,23 +49,21 @@ async fn an_agent_that_dies_is_restarted_and_its_client_is_answered() {
 async fn the_fourth_death_marks_an_agent_faulted_and_its_siblings_serve_on() {
     let world = World::new().await;
     let (agent, sibling) = (world.agent(&[]).await, world.agent(&[]).await);
-    for _ in 0..4 {
+    let name = format!("agent:{agent}");
+    for death in 1..=4 {
         world.panic_at("agent:1").await;
-        let path = format!("/v1/agents/{agent}");
         let change = json!({"description": "x"});
+        let path = format!("/v1/agents/{agent}");
         let _ = world
             .call(reqwest::Method::PATCH, &path, Some(change))
             .await;
-        world
-            .until("the death", || async {
-                !world
-                    .node(&format!("agent:{agent}"))
-                    .await
-                    .is_some_and(|node| {
-                        node["status"] == "backing_off" || node["status"] == "starting"
-                    })
-            })
-            .await;
+        let settled = || async {
+            let node = world.node(&name).await.unwrap_or_default();
+            let (status, restarts) = (node["status"].as_str(), node["restarts"].as_u64());
+            let restarted = status == Some("running") && restarts == Some(death);
+            restarted || (death == 4 && status == Some("faulted"))
+        };
+        world.until(&format!("death {death}"), settled).await;
     }
     let node = world.node(&format!("agent:{agent}")).await.unwrap();
     assert_eq!(
