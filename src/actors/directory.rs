@@ -294,7 +294,9 @@ impl Directory {
             return Err(Refused::NoSuchAgent(agent));
         }
         let Some(named) = named.filter(|named| !named.is_empty()) else {
-            let active = self.runs_of(agent);
+            let mut active = self.runs_of(agent);
+            // A run that has just ended is there until its last frame is out.
+            active.retain(|run| !run.status().is_final());
             if active.is_empty() {
                 return Err(Refused::NothingToCancel);
             }

@@ -78,6 +78,7 @@ impl ApiError {
             StatusCode::NOT_IMPLEMENTED,
             format_args!("the operation {operation_id} is not built yet"),
         )
+        .header(SHOULD_RETRY, "false")
     }
 
     pub(crate) fn unauthorized() -> Self {

@@ -59,6 +59,8 @@ impl From<&Domain> for Block {
 #[derive(Debug, Deserialize)]
 pub struct CreateBlock {
     label: String,
+    /// Required; null is the empty text.
+    #[serde(deserialize_with = "Option::deserialize")]
     value: Option<String>,
     limit: Option<u64>,
     description: Option<String>,

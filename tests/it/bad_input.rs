@@ -213,6 +213,12 @@ async fn each_bad_request_gets_its_error_and_changes_nothing() {
             None,
             422,
         ),
+        (
+            Method::POST,
+            "/v1/blocks/".to_owned(),
+            Some(r#"{"label": "x"}"#.to_owned()),
+            422,
+        ),
     ];
     let before = world.history(&agent).await.len();
     for (method, path, body, expected) in cases {
