@@ -1,11 +1,13 @@
 //! The HTTP facade: requests become messages to actors, answers become JSON. Every handler has three movements: read the
 //! request into domain words, send one message, write the answer. No rule of the product lives here.
 
+mod delivery;
 mod error;
 mod extract;
 mod guard;
 mod routes;
 mod sse;
+mod turn;
 
 use crate::actors::Handles;
 use axum::Router;

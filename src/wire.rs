@@ -2,6 +2,8 @@
 
 pub mod agent;
 pub mod block;
+pub mod content;
+pub mod edit;
 pub mod message;
 pub mod model;
 pub mod run;

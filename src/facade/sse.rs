@@ -1,49 +1,52 @@
-//! A run's frames as a response body: what the run rendered, and signs of life in between.
+//! A run's frames as a response body: what the run rendered, signs of life in between, and an end whatever happens.
 
 use super::Facade;
-use crate::actors::run::FrameReader;
+use super::delivery::delivered;
+use crate::actors::refused::Refused;
+use crate::actors::run::{FrameReader, Outcome, Rendered};
 use crate::domain::clock;
 use crate::domain::frame::Frame;
 use crate::domain::id::{AgentId, PingId, RunId};
-use crate::domain::piece::{Reading as Shown, pieces};
-use crate::domain::run::{End, RunError, StopReason};
-use crate::wire::stream;
+use crate::domain::piece::{self, Reading as View};
+use crate::domain::run::{End, Run, StopReason};
+use crate::wire::stream::{self, DONE};
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
+use tokio::time::timeout;
 
 /// Silence after which a sign of life is sent.
 const PING_AFTER: Duration = Duration::from_secs(20);
 /// Silence after which a stream is given up.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30 * 60);
+/// The first frame of every run.
+const PING: u64 = 1;
 
-/// What a stream shows.
+/// What a client is to be shown.
 pub(super) struct Stream {
     pub(super) facade: Facade,
     pub(super) agent: AgentId,
     pub(super) run: RunId,
-    pub(super) reader: FrameReader,
+    /// `None`: the run's frames are gone, the stream is made of what it stored.
+    pub(super) reader: Option<FrameReader>,
     pub(super) pings: bool,
     /// Frames carry numbers by which a client may resume.
     pub(super) background: bool,
 }
 
-/// Where a stream is.
-struct Reading {
-    stream: Stream,
-    last_frame: Instant,
-    ended: bool,
-}
-
 impl Stream {
+    /// The stream as a response. A client that goes away drops it, which changes nothing for the run (decisions 21).
     pub(super) fn into_response(self) -> Response {
+        let position = self.reader.as_ref().map_or(0, FrameReader::position);
         let reading = Reading {
+            spoke: position > PING,
             stream: self,
             last_frame: Instant::now(),
             ended: false,
+            answered: false,
         };
         let body = Body::from_stream(unfold(reading, |mut reading| async move {
             let bytes = reading.next().await?;
@@ -60,112 +63,226 @@ impl Stream {
     }
 }
 
+/// How far a client has been shown.
+struct Reading {
+    stream: Stream,
+    last_frame: Instant,
+    /// More than the ping was shown.
+    spoke: bool,
+    /// `[DONE]` was shown.
+    ended: bool,
+    /// What was shown before it is how the run really ended.
+    answered: bool,
+}
+
+/// What comes of waiting for frames.
+enum News {
+    Frames(Vec<Rendered>),
+    Silence,
+    /// The list is read to its end.
+    Closed,
+    /// Run or agent died.
+    Interrupted,
+}
+
 impl Reading {
+    /// The next bytes for the client; `None` ends the body.
     async fn next(&mut self) -> Option<Bytes> {
         while !self.ended {
-            let waited = tokio::time::timeout(PING_AFTER, self.stream.reader.next()).await;
-            match waited {
-                Err(_) if self.last_frame.elapsed() >= GIVE_UP_AFTER => self.ended = true,
-                Err(_) if self.stream.pings => return Some(self.ping()),
-                Err(_) => (),
-                // A run whose first send was not streamed has no frames.
-                Ok(Ok(frames)) if frames.is_empty() && self.stream.reader.position() == 0 => {
-                    return Some(self.recorded(true).await);
-                }
-                Ok(Ok(frames)) if frames.is_empty() => {
-                    self.ended = true;
-                    self.delivered().await;
-                }
-                Ok(Ok(frames)) => {
-                    self.last_frame = Instant::now();
-                    // The first frame of every run is its ping.
-                    let shown = frames
-                        .into_iter()
-                        .filter(|frame| self.stream.pings || frame.number != 1);
-                    let bytes: Vec<u8> = shown.flat_map(|frame| frame.bytes).collect();
-                    if !bytes.is_empty() {
-                        return Some(bytes.into());
+            match self.wait().await {
+                News::Frames(frames) => {
+                    if let Some(bytes) = self.show(&frames) {
+                        return Some(bytes);
                     }
                 }
-                Ok(Err(_)) => match self
-                    .stream
-                    .facade
-                    .handles
-                    .directory
-                    .resumed(self.stream.run, self.stream.reader.position())
-                    .await
-                {
-                    Some(reader) => self.stream.reader = reader,
-                    None => return Some(self.recorded(false).await),
-                },
+                News::Silence if self.last_frame.elapsed() >= GIVE_UP_AFTER => return None,
+                News::Silence if self.stream.pings => return Some(self.ping()),
+                News::Silence => (),
+                News::Closed if self.was_at_the_end().await => return None,
+                News::Closed => return Some(self.recorded_end().await),
+                News::Interrupted if self.reattach().await => (),
+                News::Interrupted => return Some(self.recorded_end().await),
             }
+        }
+        if self.answered {
+            delivered(&self.stream.facade, self.stream.agent, self.stream.run);
         }
         None
     }
 
-    fn ping(&self) -> Bytes {
-        let seq = self
-            .stream
-            .background
-            .then(|| self.stream.reader.position());
-        stream::ping(
-            &PingId::new().to_string(),
-            self.stream.run,
-            clock::now(),
-            seq,
-        )
-        .into()
-    }
-
-    /// The recorded end of a run whose frames are gone: still one stop reason and one `[DONE]` (decisions 31). `whole`:
-    /// with what it wrote, as whole messages.
-    async fn recorded(&mut self, whole: bool) -> Bytes {
-        self.ended = true;
-        let outcome = self
-            .stream
-            .facade
-            .handles
-            .directory
-            .outcome(self.stream.run)
-            .await
-            .ok();
-        let run = outcome.as_ref().map(|outcome| &outcome.run);
-        let reason = run
-            .and_then(|run| run.stop_reason)
-            .unwrap_or(StopReason::Error);
-        let error = match run {
-            Some(run) => run.error.clone(),
-            None => End::internal("the run was interrupted").error,
+    async fn wait(&mut self) -> News {
+        let Some(reader) = &mut self.stream.reader else {
+            return News::Closed;
         };
-        let written = outcome.iter().filter(|_| whole).flat_map(|outcome| {
-            let reading = Shown::native(&outcome.run.view);
-            let pieces = outcome
-                .output()
-                .flat_map(move |message| pieces(message, &reading));
-            pieces.map(|piece| stream::event(&Frame::Piece(piece), None))
-        });
-        let mut text: String = written.collect();
-        text.push_str(&stream::event(&Frame::Stop(reason), None));
-        let error = error.map(|error: RunError| Frame::Error {
-            run_id: self.stream.run,
-            error,
-        });
-        text.extend(error.map(|frame| stream::event(&frame, None)));
-        text.push_str(&stream::event(&Frame::Done, None));
-        text.into()
-    }
-
-    /// A client that read to the end does not send the request again.
-    async fn delivered(&self) {
-        if let Ok(agent) = self
-            .stream
-            .facade
-            .handles
-            .directory
-            .agent(self.stream.agent)
-            .await
-        {
-            agent.delivered(self.stream.run);
+        match timeout(PING_AFTER, reader.next()).await {
+            Err(_) => News::Silence,
+            Ok(Ok(frames)) if frames.is_empty() => News::Closed,
+            Ok(Ok(frames)) => News::Frames(frames),
+            Ok(Err(_)) => News::Interrupted,
         }
     }
+
+    fn show(&mut self, frames: &[Rendered]) -> Option<Bytes> {
+        self.last_frame = Instant::now();
+        let shown: Vec<&Bytes> = frames
+            .iter()
+            .filter(|frame| self.stream.pings || frame.number != PING)
+            .map(|frame| &frame.bytes)
+            .collect();
+        self.spoke |= frames.iter().any(|frame| frame.number != PING);
+        self.ended = shown.last().is_some_and(|last| *last == DONE);
+        self.answered = self.ended;
+        match shown.as_slice() {
+            [] => None,
+            // One token, one frame: nothing to copy.
+            [one] => Some(Bytes::clone(one)),
+            several => Some(
+                several
+                    .iter()
+                    .flat_map(|frame| frame.iter().copied())
+                    .collect(),
+            ),
+        }
+    }
+
+    fn ping(&self) -> Bytes {
+        let seq = self.stream.background.then(|| self.position());
+        stream::ping(PingId::new(), self.stream.run, clock::now(), seq).into()
+    }
+
+    fn position(&self) -> u64 {
+        self.stream.reader.as_ref().map_or(0, FrameReader::position)
+    }
+
+    /// Goes on where the run goes on after a crash. A foreground run numbers its frames anew, and all of them but the ping
+    /// are new; a background run goes on counting.
+    async fn reattach(&mut self) -> bool {
+        let after = if self.stream.background {
+            self.position()
+        } else {
+            PING
+        };
+        let reader = self
+            .stream
+            .facade
+            .handles
+            .directory
+            .resumed(self.stream.run, after)
+            .await;
+        let found = reader.is_some();
+        self.stream.reader = reader;
+        found
+    }
+
+    /// Whether a client resumed after the very last frame: there is nothing to add to what it has.
+    async fn was_at_the_end(&self) -> bool {
+        let Some(before) = self
+            .position()
+            .checked_sub(1)
+            .filter(|_| self.stream.background)
+        else {
+            return false;
+        };
+        let Ok(mut reader) = self
+            .stream
+            .facade
+            .handles
+            .directory
+            .frames(self.stream.run, before)
+            .await
+        else {
+            return false;
+        };
+        reader
+            .next()
+            .await
+            .is_ok_and(|frames| frames.last().is_some_and(|last| last.bytes == DONE))
+    }
+
+    /// The recorded end of a run whose frames do not hold it: one stop reason and one `[DONE]` (decisions 31), and before
+    /// them the whole messages, if the client has seen nothing yet.
+    async fn recorded_end(&mut self) -> Bytes {
+        self.ended = true;
+        let recorded = self.recorded().await;
+        self.answered = recorded.is_ok();
+        let frames = match recorded {
+            Ok(outcome) => self.frames_of(&outcome),
+            Err(refused) => {
+                tracing::warn!(run = %self.stream.run, %refused, "a stream is closed without the recorded end of its run");
+                end_of(self.stream.run, &End::internal("the run was interrupted"))
+            }
+        };
+        frames
+            .iter()
+            .map(|frame| stream::event(frame, None))
+            .collect::<String>()
+            .into()
+    }
+
+    async fn recorded(&self) -> Result<Outcome, Refused> {
+        let reads = &self.stream.facade.handles.reads;
+        let run = reads.run(self.stream.run).await?;
+        if !run.status.is_final() {
+            return Err(Refused::Timeout);
+        }
+        let messages = if self.spoke {
+            Vec::new()
+        } else {
+            reads.run_messages(run.id).await?
+        };
+        Ok(Outcome::of(
+            run,
+            messages.into_iter().map(Into::into).collect(),
+        ))
+    }
+
+    fn frames_of(&self, outcome: &Outcome) -> Vec<Frame> {
+        let run = &outcome.run;
+        let ping = Frame::Ping {
+            id: PingId::new(),
+            run_id: run.id,
+            date: clock::now(),
+        };
+        let view = View::native(&run.view);
+        let pieces = outcome
+            .output()
+            .flat_map(|message| piece::pieces(message, &view))
+            .map(Frame::Piece);
+        let first = (self.stream.pings && !self.spoke && self.position() < PING).then_some(ping);
+        first
+            .into_iter()
+            .chain(pieces)
+            .chain(last_frames(run))
+            .collect()
+    }
+}
+
+fn last_frames(run: &Run) -> Vec<Frame> {
+    let stop_reason = run.stop_reason.unwrap_or(StopReason::Error);
+    if run.error.is_some() {
+        return end_of(
+            run.id,
+            &End {
+                stop_reason,
+                error: run.error.clone(),
+            },
+        );
+    }
+    let usage = Frame::Usage {
+        usage: run.usage,
+        steps: run.steps,
+        context_tokens: run.context_tokens,
+    };
+    vec![Frame::Stop(stop_reason), usage, Frame::Done]
+}
+
+fn end_of(run_id: RunId, end: &End) -> Vec<Frame> {
+    let error = end
+        .error
+        .clone()
+        .map(|error| Frame::Error { run_id, error });
+    [Some(Frame::Stop(end.stop_reason)), error, Some(Frame::Done)]
+        .into_iter()
+        .flatten()
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! Agents as JSON.
 
 use super::block::{Block, CreateBlock, memory};
-use super::message::ContentIn;
+use super::content::ContentIn;
 use super::model::{
     CompactionIn, EmbeddingConfig, LlmConfig, ModelSettings, ResponseFormat, ToolRule, compaction,
     given, model_settings, named,

@@ -1,171 +1,262 @@
-//! The message union: pieces of stored messages as JSON (wire-rules §10), and content parts both ways.
+//! The message union: pieces of stored messages as JSON (wire-rules §10).
 
-use crate::domain::message::{Approval, Image, Part, ToolCall, ToolOutput, ToolReturn, ToolStatus};
+use super::content::PartOut;
+use crate::domain::id::{RunId, StepId};
+use crate::domain::message::{Approval, Part, ToolCall, ToolOutput, ToolReturn, ToolStatus};
 use crate::domain::piece::{Body, Content, Piece, return_text};
-use serde::ser::{SerializeMap, SerializeSeq};
-use serde::{Deserialize, Serialize, Serializer};
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use std::fmt::Display;
 
-/// One message as clients read it.
-#[derive(Debug, Clone)]
-pub struct Message {
-    pub piece: Piece,
-    /// Number of the frame, in streams that can be resumed.
-    pub seq_id: Option<u64>,
-}
+/// One message as clients read it outside of streams.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message(Piece);
 
 impl From<Piece> for Message {
     fn from(piece: Piece) -> Self {
-        Self {
-            piece,
-            seq_id: None,
-        }
-    }
-}
-
-/// The keys that every message has, in their order.
-pub(super) struct Common<'a> {
-    pub(super) id: &'a str,
-    pub(super) date: &'a str,
-    pub(super) name: Option<&'a str>,
-    pub(super) message_type: &'a str,
-    pub(super) otid: Option<&'a str>,
-    pub(super) sender_id: Option<&'a str>,
-    pub(super) step_id: Option<&'a str>,
-    pub(super) is_err: bool,
-    pub(super) seq_id: Option<u64>,
-    pub(super) run_id: Option<&'a str>,
-}
-
-impl Common<'_> {
-    pub(super) fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        map.serialize_entry("id", self.id)?;
-        map.serialize_entry("date", self.date)?;
-        map.serialize_entry("name", &self.name)?;
-        map.serialize_entry("message_type", self.message_type)?;
-        map.serialize_entry("otid", &self.otid)?;
-        map.serialize_entry("sender_id", &self.sender_id)?;
-        map.serialize_entry("step_id", &self.step_id)?;
-        // True or null, never false.
-        map.serialize_entry("is_err", &self.is_err.then_some(true))?;
-        map.serialize_entry("seq_id", &self.seq_id)?;
-        map.serialize_entry("run_id", &self.run_id)
+        Self(piece)
     }
 }
 
 impl Serialize for Message {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let piece = &self.piece;
-        let (step_id, run_id) = (
-            piece.step_id.map(|id| id.to_string()),
-            piece.run_id.map(|id| id.to_string()),
-        );
+        Line::of(&self.0, None).serialize(serializer)
+    }
+}
+
+/// The object of one message, or of one part of a message that is still being written.
+#[derive(Serialize)]
+pub(super) struct Line<'a> {
+    #[serde(flatten)]
+    pub(super) common: Common<'a>,
+    #[serde(flatten)]
+    pub(super) own: Own<'a>,
+}
+
+impl<'a> Line<'a> {
+    pub(super) fn of(piece: &'a Piece, seq_id: Option<u64>) -> Self {
         let common = Common {
-            id: &piece.message_id.to_string(),
-            date: &super::date(piece.created_at),
+            id: &piece.message_id,
+            date: piece.created_at,
             name: piece.name.as_deref(),
             message_type: piece.body.message_type(),
             otid: piece.otid.as_deref(),
             sender_id: piece.sender_id.as_deref(),
-            step_id: step_id.as_deref(),
-            is_err: piece.is_err,
-            seq_id: self.seq_id,
-            run_id: run_id.as_deref(),
+            step_id: piece.step_id,
+            is_err: piece.is_err.then_some(true),
+            seq_id,
+            run_id: piece.run_id,
         };
-        let mut map = serializer.serialize_map(None)?;
-        common.write(&mut map)?;
-        body(&mut map, &piece.body)?;
-        map.end()
+        Self {
+            common,
+            own: Own::from(&piece.body),
+        }
     }
 }
 
-fn body<M: SerializeMap>(map: &mut M, body: &Body) -> Result<(), M::Error> {
-    match body {
-        Body::System { content } | Body::Assistant { content } => {
-            map.serialize_entry("content", content)
-        }
-        Body::User {
-            content: Content::Text(text),
-        } => map.serialize_entry("content", text),
-        Body::User {
-            content: Content::Parts(parts),
-        } => map.serialize_entry("content", &Parts(parts)),
-        Body::Reasoning {
-            reasoning,
-            native,
-            signature,
-        } => {
-            map.serialize_entry(
-                "source",
-                if *native {
+/// The keys that every message has, in their order.
+#[derive(Serialize)]
+pub(super) struct Common<'a> {
+    #[serde(serialize_with = "text")]
+    pub(super) id: &'a dyn Display,
+    #[serde(serialize_with = "date")]
+    pub(super) date: Timestamp,
+    pub(super) name: Option<&'a str>,
+    pub(super) message_type: &'static str,
+    pub(super) otid: Option<&'a str>,
+    pub(super) sender_id: Option<&'a str>,
+    #[serde(serialize_with = "text_or_null")]
+    pub(super) step_id: Option<StepId>,
+    /// True or null, never false.
+    pub(super) is_err: Option<bool>,
+    pub(super) seq_id: Option<u64>,
+    #[serde(serialize_with = "text_or_null")]
+    pub(super) run_id: Option<RunId>,
+}
+
+fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn text_or_null<S: Serializer>(
+    value: &Option<impl Display>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn date<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&super::date(*time))
+}
+
+/// The keys of one message type, after the common ones. The deprecated twins of lists are their first entries.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Own<'a> {
+    Text {
+        content: &'a str,
+    },
+    Parts {
+        content: Vec<PartOut<'a>>,
+    },
+    Reasoning {
+        source: &'static str,
+        reasoning: &'a str,
+        signature: Option<&'a str>,
+    },
+    Hidden {
+        state: &'static str,
+        hidden_reasoning: Option<&'a str>,
+    },
+    Calls {
+        tool_call: Option<Call<'a>>,
+        tool_calls: Vec<Call<'a>>,
+    },
+    Returns(Returns<'a>),
+    Answers(Answers<'a>),
+    /// In deltas both keys hold the same object.
+    CallDelta {
+        tool_call: CallDelta<'a>,
+        tool_calls: CallDelta<'a>,
+    },
+}
+
+impl<'a> From<&'a Body> for Own<'a> {
+    fn from(body: &'a Body) -> Self {
+        match body {
+            Body::System { content }
+            | Body::Assistant { content }
+            | Body::User {
+                content: Content::Text(content),
+            } => Self::Text { content },
+            Body::User {
+                content: Content::Parts(content),
+            } => Self::Parts {
+                content: parts(content),
+            },
+            Body::Reasoning {
+                reasoning,
+                native,
+                signature,
+            } => {
+                let source = if *native {
                     "reasoner_model"
                 } else {
                     "non_reasoner_model"
-                },
-            )?;
-            map.serialize_entry("reasoning", reasoning)?;
-            map.serialize_entry("signature", signature)
-        }
-        Body::RedactedReasoning { data } => {
-            map.serialize_entry("state", "redacted")?;
-            map.serialize_entry("hidden_reasoning", data)
-        }
-        Body::OmittedReasoning => {
-            map.serialize_entry("state", "omitted")?;
-            map.serialize_entry("hidden_reasoning", &None::<&str>)
-        }
-        Body::ToolCalls(calls) | Body::ApprovalRequest(calls) => {
-            map.serialize_entry("tool_call", &calls.first().map(Call))?;
-            map.serialize_entry("tool_calls", &calls.iter().map(Call).collect::<Vec<_>>())
-        }
-        Body::ToolReturns(returns) => tool_returns(map, returns),
-        Body::ApprovalResponse(approvals) => approval_response(map, approvals),
-    }
-}
-
-struct Call<'a>(&'a ToolCall);
-
-impl Serialize for Call<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(3))?;
-        map.serialize_entry("name", &self.0.name)?;
-        map.serialize_entry("arguments", &self.0.arguments)?;
-        map.serialize_entry("tool_call_id", &self.0.id)?;
-        map.end()
-    }
-}
-
-fn tool_returns<M: SerializeMap>(map: &mut M, returns: &[ToolReturn]) -> Result<(), M::Error> {
-    if let Some(first) = returns.first() {
-        map.serialize_entry("tool_return", &return_text(&first.output))?;
-        map.serialize_entry("status", status(first.status))?;
-        map.serialize_entry("tool_call_id", &first.tool_call_id)?;
-        map.serialize_entry("stdout", &first.stdout)?;
-        map.serialize_entry("stderr", &first.stderr)?;
-    }
-    map.serialize_entry(
-        "tool_returns",
-        &returns.iter().map(Return).collect::<Vec<_>>(),
-    )
-}
-
-struct Return<'a>(&'a ToolReturn);
-
-impl Serialize for Return<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(6))?;
-        map.serialize_entry("type", "tool")?;
-        match &self.0.output {
-            ToolOutput::Packed(_) => {
-                map.serialize_entry("tool_return", &return_text(&self.0.output))?
+                };
+                Self::Reasoning {
+                    source,
+                    reasoning,
+                    signature: signature.as_deref(),
+                }
             }
-            ToolOutput::Parts(parts) => map.serialize_entry("tool_return", &Parts(parts))?,
+            Body::RedactedReasoning { data } => Self::Hidden {
+                state: "redacted",
+                hidden_reasoning: Some(data),
+            },
+            Body::OmittedReasoning => Self::Hidden {
+                state: "omitted",
+                hidden_reasoning: None,
+            },
+            Body::ToolCalls(calls) | Body::ApprovalRequest(calls) => Self::Calls {
+                tool_call: calls.first().map(Call::from),
+                tool_calls: calls.iter().map(Call::from).collect(),
+            },
+            Body::ToolReturns(returns) => Self::Returns(returns.as_slice().into()),
+            Body::ApprovalResponse(approvals) => Self::Answers(approvals.as_slice().into()),
         }
-        map.serialize_entry("status", status(self.0.status))?;
-        map.serialize_entry("tool_call_id", &self.0.tool_call_id)?;
-        map.serialize_entry("stdout", &self.0.stdout)?;
-        map.serialize_entry("stderr", &self.0.stderr)?;
-        map.end()
+    }
+}
+
+fn parts(parts: &[Part]) -> Vec<PartOut<'_>> {
+    parts.iter().map(PartOut::from).collect()
+}
+
+#[derive(Serialize)]
+pub(super) struct Call<'a> {
+    name: &'a str,
+    arguments: &'a str,
+    tool_call_id: &'a str,
+}
+
+impl<'a> From<&'a ToolCall> for Call<'a> {
+    fn from(call: &'a ToolCall) -> Self {
+        Self {
+            name: &call.name,
+            arguments: &call.arguments,
+            tool_call_id: &call.id,
+        }
+    }
+}
+
+/// What is new of a call; keys without news are left out.
+#[derive(Clone, Copy, Serialize)]
+pub(super) struct CallDelta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) arguments: Option<&'a str>,
+    pub(super) tool_call_id: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Returns<'a> {
+    tool_return: Option<String>,
+    status: Option<&'static str>,
+    tool_call_id: Option<&'a str>,
+    stdout: Option<&'a [String]>,
+    stderr: Option<&'a [String]>,
+    tool_returns: Vec<Return<'a>>,
+}
+
+impl<'a> From<&'a [ToolReturn]> for Returns<'a> {
+    fn from(returns: &'a [ToolReturn]) -> Self {
+        let first = returns.first();
+        Self {
+            tool_return: first.map(|end| return_text(&end.output)),
+            status: first.map(|end| status(end.status)),
+            tool_call_id: first.map(|end| end.tool_call_id.as_str()),
+            stdout: first.and_then(|end| end.stdout.as_deref()),
+            stderr: first.and_then(|end| end.stderr.as_deref()),
+            tool_returns: returns.iter().map(Return::from).collect(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Return<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    tool_return: Output<'a>,
+    status: &'static str,
+    tool_call_id: &'a str,
+    stdout: Option<&'a [String]>,
+    stderr: Option<&'a [String]>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Output<'a> {
+    Text(String),
+    Parts(Vec<PartOut<'a>>),
+}
+
+impl<'a> From<&'a ToolReturn> for Return<'a> {
+    fn from(end: &'a ToolReturn) -> Self {
+        Self {
+            kind: "tool",
+            tool_return: match &end.output {
+                packed @ ToolOutput::Packed(_) => Output::Text(return_text(packed)),
+                ToolOutput::Parts(content) => Output::Parts(parts(content)),
+            },
+            status: status(end.status),
+            tool_call_id: &end.tool_call_id,
+            stdout: end.stdout.as_deref(),
+            stderr: end.stderr.as_deref(),
+        }
     }
 }
 
@@ -176,220 +267,68 @@ fn status(status: ToolStatus) -> &'static str {
     }
 }
 
-fn approval_response<M: SerializeMap>(map: &mut M, approvals: &[Approval]) -> Result<(), M::Error> {
-    let item = |approval: &Approval| match approval {
-        Approval::Decision {
-            tool_call_id,
-            approve,
-            reason,
-        } => {
-            json!({"type": "approval", "tool_call_id": tool_call_id, "approve": approve, "reason": reason})
-        }
-        Approval::Return(end) => serde_json::to_value(Return(end)).unwrap_or(Value::Null),
-    };
-    let first = approvals.iter().find_map(|approval| match approval {
-        Approval::Decision {
-            tool_call_id,
-            approve,
-            reason,
-        } => Some((tool_call_id, approve, reason)),
-        Approval::Return(_) => None,
-    });
-    map.serialize_entry("approvals", &approvals.iter().map(item).collect::<Vec<_>>())?;
-    map.serialize_entry("approve", &first.map(|(_, approve, _)| approve))?;
-    map.serialize_entry("approval_request_id", &first.map(|(id, _, _)| id))?;
-    map.serialize_entry("reason", &first.and_then(|(_, _, reason)| reason.as_ref()))
+/// Answers to an approval request. The deprecated keys repeat the first entry if it is a decision.
+#[derive(Serialize)]
+pub(super) struct Answers<'a> {
+    approvals: Vec<Answer<'a>>,
+    approve: Option<bool>,
+    approval_request_id: Option<&'a str>,
+    reason: Option<&'a str>,
 }
 
-struct Parts<'a>(&'a [Part]);
-
-impl Serialize for Parts<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.0.len()))?;
-        for part in self.0 {
-            list.serialize_element(&part_json(part))?;
-        }
-        list.end()
-    }
-}
-
-fn part_json(part: &Part) -> Value {
-    match part {
-        Part::Text { text, signature } => {
-            json!({"type": "text", "text": text, "signature": signature})
-        }
-        Part::Image(Image::Url { url }) => {
-            json!({"type": "image", "source": {"type": "url", "url": url}})
-        }
-        Part::Image(Image::Stored {
-            file_id,
-            media_type,
-            data,
-            detail,
-        }) => {
-            json!({"type": "image", "source": {"type": "letta", "file_id": file_id, "media_type": media_type, "data": data, "detail": detail}})
-        }
-        Part::Reasoning {
-            native,
-            reasoning,
-            signature,
-        } => {
-            json!({"type": "reasoning", "is_native": native, "reasoning": reasoning, "signature": signature})
-        }
-        Part::RedactedReasoning { data } => json!({"type": "redacted_reasoning", "data": data}),
-        Part::OmittedReasoning { signature } => {
-            json!({"type": "omitted_reasoning", "signature": signature})
-        }
-        Part::SummarizedReasoning {
-            id,
-            summary,
-            encrypted_content,
-        } => {
-            let summary: Vec<Value> = summary
-                .iter()
-                .enumerate()
-                .map(|(index, text)| json!({"index": index, "text": text}))
-                .collect();
-            json!({"type": "summarized_reasoning", "id": id, "summary": summary, "encrypted_content": encrypted_content})
-        }
-    }
-}
-
-/// Content as clients send it: a text, or parts.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "Input should be a string or a list of content parts"
-)]
-pub enum ContentIn {
-    Text(String),
-    Parts(Vec<PartIn>),
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum PartIn {
-    Text {
-        text: String,
-        #[serde(default)]
-        signature: Option<String>,
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer<'a> {
+    Decision {
+        #[serde(rename = "type")]
+        kind: &'static str,
+        tool_call_id: &'a str,
+        approve: bool,
+        reason: Option<&'a str>,
     },
-    Image {
-        source: ImageIn,
-    },
+    Return(Return<'a>),
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum ImageIn {
-    Url {
-        url: String,
-    },
-    Base64 {
-        media_type: String,
-        data: String,
-        #[serde(default)]
-        detail: Option<String>,
-    },
-    Letta {
-        #[serde(default)]
-        file_id: Option<String>,
-        #[serde(default)]
-        media_type: Option<String>,
-        #[serde(default)]
-        data: Option<String>,
-        #[serde(default)]
-        detail: Option<String>,
-    },
-}
-
-/// Why content cannot be taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadContent {
-    #[error("content must not be empty")]
-    Empty,
-    #[error("images by address are not fetched yet: send the image as base64")]
-    ImageByUrl,
-    #[error("the data of an image is not base64")]
-    ImageData,
-    #[error("image source '{0}' is not http, https or data")]
-    ImageScheme(String),
-}
-
-impl ContentIn {
-    /// # Errors
-    /// Empty content, images that would have to be fetched.
-    pub fn into_domain(self) -> Result<Vec<Part>, BadContent> {
-        let parts = match self {
-            Self::Text(text) => vec![Part::of_text(text)],
-            Self::Parts(parts) => parts
-                .into_iter()
-                .map(PartIn::into_domain)
-                .collect::<Result<_, _>>()?,
+impl<'a> From<&'a [Approval]> for Answers<'a> {
+    fn from(approvals: &'a [Approval]) -> Self {
+        let (approve, approval_request_id, reason) = match approvals.first() {
+            Some(Approval::Decision {
+                tool_call_id,
+                approve,
+                reason,
+            }) => (
+                Some(*approve),
+                Some(tool_call_id.as_str()),
+                reason.as_deref(),
+            ),
+            Some(Approval::Return(_)) | None => (None, None, None),
         };
-        let empty = parts
-            .iter()
-            .all(|part| matches!(part, Part::Text { text, .. } if text.is_empty()));
-        if empty {
-            Err(BadContent::Empty)
-        } else {
-            Ok(parts)
+        Self {
+            approvals: approvals.iter().map(Answer::from).collect(),
+            approve,
+            approval_request_id,
+            reason,
         }
     }
 }
 
-impl PartIn {
-    fn into_domain(self) -> Result<Part, BadContent> {
-        Ok(match self {
-            Self::Text { text, signature } => Part::Text { text, signature },
-            Self::Image {
-                source: ImageIn::Url { url },
-            } => return Err(by_url(&url)),
-            Self::Image {
-                source:
-                    ImageIn::Base64 {
-                        media_type,
-                        data,
-                        detail,
-                    },
-            } => Part::Image(Image::Stored {
-                file_id: None,
-                media_type: Some(media_type),
-                data: Some(base64(data)?),
-                detail,
-            }),
-            Self::Image {
-                source:
-                    ImageIn::Letta {
-                        file_id,
-                        media_type,
-                        data,
-                        detail,
-                    },
-            } => Part::Image(Image::Stored {
-                file_id,
-                media_type,
-                data: data.map(base64).transpose()?,
-                detail,
-            }),
-        })
+impl<'a> From<&'a Approval> for Answer<'a> {
+    fn from(approval: &'a Approval) -> Self {
+        match approval {
+            Approval::Decision {
+                tool_call_id,
+                approve,
+                reason,
+            } => Self::Decision {
+                kind: "approval",
+                tool_call_id,
+                approve: *approve,
+                reason: reason.as_deref(),
+            },
+            Approval::Return(end) => Self::Return(end.into()),
+        }
     }
 }
 
-/// A provider would refuse every later turn of an agent that keeps an image it cannot read.
-fn base64(data: String) -> Result<String, BadContent> {
-    use ::base64::Engine;
-    let read = ::base64::engine::general_purpose::STANDARD.decode(&data);
-    read.map(|_| data).map_err(|_| BadContent::ImageData)
-}
-
-fn by_url(url: &str) -> BadContent {
-    let known = ["http://", "https://", "data:"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme));
-    if known {
-        BadContent::ImageByUrl
-    } else {
-        BadContent::ImageScheme(url.split(':').next().unwrap_or_default().to_owned())
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,14 @@
 //! Runs, their answers and their callback as JSON.
 
 use super::message::Message;
-use super::stream::UsageStatistics;
+use super::stream::{StopReason, UsageStatistics};
+use crate::domain::model::Usage as Tokens;
 use crate::domain::piece::Piece;
-use crate::domain::run::{Run as Domain, StopReason, View};
+use crate::domain::run::{Run as Domain, StopReason as Reason, View};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
+/// A run as it is listed.
 #[derive(Debug, Serialize)]
 pub struct Run {
     id: String,
@@ -61,7 +63,7 @@ impl From<Domain> for Run {
             background: run.background,
             metadata: run.metadata,
             request_config: run.view.into(),
-            stop_reason: run.stop_reason.map(StopReason::name),
+            stop_reason: run.stop_reason.map(Reason::name),
             callback_url: callback.as_ref().map(|callback| callback.url.clone()),
             callback_sent_at: callback
                 .as_ref()
@@ -79,38 +81,88 @@ impl From<Domain> for Run {
 #[derive(Debug, Serialize)]
 pub struct LettaResponse {
     messages: Vec<Message>,
-    stop_reason: Value,
+    stop_reason: StopReason,
     usage: UsageStatistics,
     logprobs: Option<Value>,
     turns: Option<Value>,
 }
 
 impl LettaResponse {
+    /// `run` has ended.
     pub fn new(run: &Domain, pieces: Vec<Piece>) -> Self {
-        let reason = run.stop_reason.unwrap_or(StopReason::Error);
         Self {
             messages: pieces.into_iter().map(Message::from).collect(),
-            stop_reason: json!({"message_type": "stop_reason", "stop_reason": reason.name()}),
-            usage: UsageStatistics {
-                usage: run.usage,
-                steps: run.steps,
-                context_tokens: run.context_tokens,
-            },
+            stop_reason: run.stop_reason.unwrap_or(Reason::Error).into(),
+            usage: UsageStatistics::new(run.usage, run.steps, run.context_tokens),
             logprobs: None,
             turns: None,
         }
     }
 }
 
-/// What is posted to a run's callback address (runs-and-streaming §2); `pieces` are those of `GET …/runs/{id}/messages`.
+/// What is posted to a run's callback address (runs-and-streaming §2).
+#[derive(Serialize)]
+struct Callback<'a> {
+    run_id: String,
+    status: &'static str,
+    completed_at: Option<String>,
+    metadata: CallbackMetadata<'a>,
+}
+
+#[derive(Serialize)]
+struct CallbackMetadata<'a> {
+    #[serde(flatten)]
+    run: &'a Value,
+    result: LettaResponse,
+}
+
+/// The body of a run's callback; `pieces` are those of `GET …/runs/{id}/messages`.
 pub fn callback(run: &Domain, pieces: Vec<Piece>) -> String {
-    let mut metadata = run.metadata.clone();
-    if let Some(fields) = metadata.as_object_mut() {
-        let result = serde_json::to_value(LettaResponse::new(run, pieces)).unwrap_or(Value::Null);
-        fields.insert("result".to_owned(), result);
+    let body = Callback {
+        run_id: run.id.to_string(),
+        status: run.status.name(),
+        completed_at: run.completed_at.map(super::time),
+        metadata: CallbackMetadata {
+            run: &run.metadata,
+            result: LettaResponse::new(run, pieces),
+        },
+    };
+    serde_json::to_string(&body).expect("the metadata of a run is an object, and all keys are text")
+}
+
+/// Tokens of the input in OpenAI's form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct PromptDetails {
+    cached_tokens: Option<u64>,
+    cache_read_tokens: Option<u64>,
+    cache_creation_tokens: Option<u64>,
+}
+
+/// Tokens of the output in OpenAI's form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct CompletionDetails {
+    reasoning_tokens: u64,
+}
+
+impl PromptDetails {
+    /// `None` when the provider said nothing about its cache.
+    pub(super) fn of(usage: &Tokens) -> Option<Self> {
+        let (read, created) = (usage.cached_input_tokens, usage.cache_write_tokens);
+        let said = read.is_some() || created.is_some();
+        said.then_some(Self {
+            cached_tokens: read,
+            cache_read_tokens: read,
+            cache_creation_tokens: created,
+        })
     }
-    let completed_at = run.completed_at.map(super::time);
-    json!({"run_id": run.id.to_string(), "status": run.status.name(), "completed_at": completed_at, "metadata": metadata}).to_string()
+}
+
+impl CompletionDetails {
+    pub(super) fn of(usage: &Tokens) -> Option<Self> {
+        usage
+            .reasoning_tokens
+            .map(|reasoning_tokens| Self { reasoning_tokens })
+    }
 }
 
 /// `GET …/runs/{id}/usage`: nested as OpenAI does, and the flat fields that newer clients read.
@@ -119,8 +171,8 @@ pub struct Usage {
     completion_tokens: u64,
     prompt_tokens: u64,
     total_tokens: u64,
-    prompt_tokens_details: Option<Value>,
-    completion_tokens_details: Option<Value>,
+    prompt_tokens_details: Option<PromptDetails>,
+    completion_tokens_details: Option<CompletionDetails>,
     step_count: u64,
     cached_input_tokens: Option<u64>,
     cache_write_tokens: Option<u64>,
@@ -131,17 +183,12 @@ pub struct Usage {
 impl From<&Domain> for Usage {
     fn from(run: &Domain) -> Self {
         let usage = run.usage;
-        let cached = usage.cached_input_tokens.is_some() || usage.cache_write_tokens.is_some();
-        let read = usage.cached_input_tokens;
-        let prompt = json!({"cached_tokens": read, "cache_read_tokens": read, "cache_creation_tokens": usage.cache_write_tokens});
         Self {
             completion_tokens: usage.completion_tokens,
             prompt_tokens: usage.prompt_tokens,
             total_tokens: usage.total_tokens,
-            prompt_tokens_details: cached.then_some(prompt),
-            completion_tokens_details: usage
-                .reasoning_tokens
-                .map(|tokens| json!({"reasoning_tokens": tokens})),
+            prompt_tokens_details: PromptDetails::of(&usage),
+            completion_tokens_details: CompletionDetails::of(&usage),
             step_count: run.steps,
             cached_input_tokens: usage.cached_input_tokens,
             cache_write_tokens: usage.cache_write_tokens,
@@ -181,18 +228,136 @@ impl From<&Domain> for Metrics {
     }
 }
 
-/// Which runs a cancel names.
+/// Which runs a cancel names; none are all that are active.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct CancelRuns {
-    #[serde(default)]
     pub run_ids: Option<Vec<String>>,
 }
 
-/// From where a stream is read again.
-#[derive(Debug, Deserialize)]
+/// From where a stream is read again. Readers are told of news, so how often to look is not asked.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct RetrieveStream {
-    #[serde(default)]
+    /// Number of the last frame that the client has.
     pub starting_after: Option<u64>,
-    #[serde(default)]
     pub include_pings: Option<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::{AgentId, RunId};
+    use crate::domain::run::{Callback as CallbackState, RunStatus};
+    use serde_json::json;
+
+    fn run() -> Domain {
+        Domain {
+            id: "run-740506fc-285e-483b-a61e-59767dd2b0d2"
+                .parse::<RunId>()
+                .unwrap(),
+            agent_id: "agent-4848cdce-de44-4e9b-bc2a-99db02512a5b"
+                .parse::<AgentId>()
+                .unwrap(),
+            conversation_id: None,
+            status: RunStatus::Completed,
+            stop_reason: Some(Reason::EndTurn),
+            background: true,
+            metadata: json!({"run_type": "send_message_async"}),
+            view: View::default(),
+            created_at: "2026-11-22T09:55:35.409123Z".parse().unwrap(),
+            completed_at: Some("2026-11-22T09:55:40.23825Z".parse().unwrap()),
+            callback: Some(CallbackState {
+                url: "https://example.org/".to_owned(),
+                sent_at: None,
+                status_code: None,
+                error: None,
+            }),
+            ttft_ns: None,
+            total_duration_ns: Some(5_763_219_712),
+            error: None,
+            usage: Tokens {
+                prompt_tokens: 8364,
+                completion_tokens: 12,
+                total_tokens: 8376,
+                cached_input_tokens: Some(7),
+                cache_write_tokens: None,
+                reasoning_tokens: None,
+            },
+            steps: 2,
+            context_tokens: Some(4237),
+            tools_used: Vec::new(),
+            otids: Vec::new(),
+            body_hash: [0; 32],
+            delivered: false,
+        }
+    }
+
+    #[test]
+    fn a_run_has_the_recorded_keys_and_times() {
+        let expected = concat!(
+            r#"{"id":"run-740506fc-285e-483b-a61e-59767dd2b0d2","status":"completed","created_at":"2026-11-22T09:55:35.409123Z","#,
+            r#""completed_at":"2026-11-22T09:55:40.238250Z","agent_id":"agent-4848cdce-de44-4e9b-bc2a-99db02512a5b","conversation_id":null,"#,
+            r#""base_template_id":null,"background":true,"metadata":{"run_type":"send_message_async"},"#,
+            r#""request_config":{"use_assistant_message":true,"assistant_message_tool_name":"send_message","#,
+            r#""assistant_message_tool_kwarg":"message","include_return_message_types":null},"stop_reason":"end_turn","#,
+            r#""callback_url":"https://example.org/","callback_sent_at":null,"callback_status_code":null,"callback_error":null,"#,
+            r#""ttft_ns":null,"total_duration_ns":5763219712}"#,
+        );
+        assert_eq!(serde_json::to_string(&Run::from(run())).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_answer_has_the_recorded_keys() {
+        let answer = serde_json::to_value(LettaResponse::new(&run(), Vec::new())).unwrap();
+        let keys: Vec<&str> = answer
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(
+            keys,
+            ["messages", "stop_reason", "usage", "logprobs", "turns"]
+        );
+        assert_eq!(
+            answer["stop_reason"],
+            json!({"message_type": "stop_reason", "stop_reason": "end_turn"})
+        );
+        assert_eq!(
+            (
+                &answer["usage"]["step_count"],
+                &answer["usage"]["context_tokens"]
+            ),
+            (&json!(2), &json!(4237))
+        );
+    }
+
+    #[test]
+    fn a_callback_carries_the_answer_beside_the_metadata_of_its_run() {
+        let body: Value = serde_json::from_str(&callback(&run(), Vec::new())).unwrap();
+        assert_eq!(
+            (&body["run_id"], &body["status"], &body["completed_at"]),
+            (
+                &json!("run-740506fc-285e-483b-a61e-59767dd2b0d2"),
+                &json!("completed"),
+                &json!("2026-11-22T09:55:40.238250Z")
+            )
+        );
+        assert_eq!(body["metadata"]["run_type"], "send_message_async");
+        assert_eq!(
+            body["metadata"]["result"]["stop_reason"]["stop_reason"],
+            "end_turn"
+        );
+    }
+
+    #[test]
+    fn usage_says_of_the_cache_what_the_provider_said() {
+        let usage = serde_json::to_value(Usage::from(&run())).unwrap();
+        assert_eq!(
+            usage["prompt_tokens_details"],
+            json!({"cached_tokens": 7, "cache_read_tokens": 7, "cache_creation_tokens": null})
+        );
+        assert_eq!(usage["completion_tokens_details"], Value::Null);
+    }
 }

@@ -1,117 +1,98 @@
-//! Requests to run an agent: three bodies of the contract read as one, settled down to domain words.
+//! Requests to run an agent: the three bodies of the contract read as one, settled down to domain words (agent-loop §2).
 
-use super::message::{BadContent, ContentIn};
+use super::content::{BadContent, ContentIn};
 use crate::domain::id::RunId;
+use crate::domain::message::{Approval, ToolOutput, ToolReturn, ToolStatus};
 use crate::domain::model::LlmConfig;
 use crate::domain::run::{Input, InputRole, LaneId, RunOptions, RunRequest, StreamMode, View};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Value;
-use std::collections::HashMap;
 
 /// Every field of the blocking, streaming and asynchronous requests; those of one form are ignored by the others.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Send {
-    #[serde(default)]
     messages: Option<Vec<ItemIn>>,
-    #[serde(default)]
     input: Option<ContentIn>,
-    #[serde(default)]
     max_steps: Option<u64>,
-    #[serde(default)]
     use_assistant_message: Option<bool>,
-    #[serde(default)]
     assistant_message_tool_name: Option<String>,
-    #[serde(default)]
     assistant_message_tool_kwarg: Option<String>,
-    #[serde(default)]
     include_return_message_types: Option<Vec<MessageType>>,
-    #[serde(default)]
     client_tools: Option<Vec<Value>>,
-    #[serde(default)]
     pub override_model: Option<String>,
-    #[serde(default)]
     include_compaction_messages: Option<bool>,
-    #[serde(default, alias = "system")]
+    #[serde(alias = "system")]
     override_system: Option<String>,
-    #[serde(default)]
     pub streaming: Option<bool>,
-    #[serde(default)]
     pub stream_tokens: Option<bool>,
-    #[serde(default)]
     pub include_pings: Option<bool>,
-    #[serde(default)]
     pub background: Option<bool>,
-    #[serde(default)]
     pub callback_url: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(clippy::enum_variant_names, reason = "the contract's names")]
-enum MessageType {
-    SystemMessage,
-    UserMessage,
-    AssistantMessage,
-    ReasoningMessage,
-    HiddenReasoningMessage,
-    ToolCallMessage,
-    ToolReturnMessage,
-    ApprovalRequestMessage,
-    ApprovalResponseMessage,
-    SummaryMessage,
-    EventMessage,
-}
+/// A name of the contract's message types, as filters use them: its place among `NAMES`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct MessageType(usize);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("Input should be one of {names}, not '{0}'", names = MessageType::NAMES.join(", "))]
+pub struct NoMessageType(String);
 
 impl MessageType {
-    fn name(self) -> &'static str {
-        match self {
-            Self::SystemMessage => "system_message",
-            Self::UserMessage => "user_message",
-            Self::AssistantMessage => "assistant_message",
-            Self::ReasoningMessage => "reasoning_message",
-            Self::HiddenReasoningMessage => "hidden_reasoning_message",
-            Self::ToolCallMessage => "tool_call_message",
-            Self::ToolReturnMessage => "tool_return_message",
-            Self::ApprovalRequestMessage => "approval_request_message",
-            Self::ApprovalResponseMessage => "approval_response_message",
-            Self::SummaryMessage => "summary_message",
-            Self::EventMessage => "event_message",
-        }
+    const NAMES: [&'static str; 11] = [
+        "system_message",
+        "user_message",
+        "assistant_message",
+        "reasoning_message",
+        "hidden_reasoning_message",
+        "tool_call_message",
+        "tool_return_message",
+        "approval_request_message",
+        "approval_response_message",
+        "summary_message",
+        "event_message",
+    ];
+
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self.0]
     }
 }
 
-/// Whether this is the name of a message type.
-pub fn is_message_type(name: &str) -> bool {
-    serde_json::from_value::<MessageType>(Value::from(name)).is_ok()
+impl TryFrom<String> for MessageType {
+    type Error = NoMessageType;
+
+    fn try_from(text: String) -> Result<Self, NoMessageType> {
+        Self::NAMES
+            .iter()
+            .position(|name| *name == text)
+            .map(Self)
+            .ok_or(NoMessageType(text))
+    }
 }
 
-/// One item of `messages`. Which kind it is stands in `type`, or shows in its fields (agent-loop §2).
-#[derive(Debug, Deserialize)]
+/// One item of `messages`. Which kind it is stands in `type`, or shows in its fields.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct ItemIn {
-    #[serde(default, rename = "type")]
+    #[serde(rename = "type")]
     kind: Option<ItemKind>,
-    #[serde(default)]
-    role: Option<RoleIn>,
-    #[serde(default)]
-    content: Option<ContentIn>,
-    #[serde(default)]
-    name: Option<String>,
-    #[serde(default)]
     otid: Option<String>,
-    #[serde(default)]
-    sender_id: Option<String>,
-    #[serde(default)]
     group_id: Option<String>,
-    #[serde(default)]
+    // message
+    role: Option<RoleIn>,
+    content: Option<ContentIn>,
+    name: Option<String>,
+    sender_id: Option<String>,
     batch_item_id: Option<String>,
-    #[serde(default)]
+    // approval
+    approvals: Option<Vec<AnswerIn>>,
     approve: Option<bool>,
-    #[serde(default)]
     approval_request_id: Option<String>,
-    /// Makes the reader take objects only: without it a list would be read by position.
-    #[serde(flatten)]
-    _others: HashMap<String, IgnoredAny>,
+    reason: Option<String>,
+    // tool_return
+    tool_returns: Option<Vec<ToolReturnIn>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -128,6 +109,48 @@ enum RoleIn {
     User,
     System,
     Assistant,
+}
+
+/// An entry of `approvals`; without `type` its fields tell which.
+#[derive(Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "Input should be an approval (tool_call_id, approve) or a tool return (tool_call_id, tool_return, status)"
+)]
+enum AnswerIn {
+    Return(ToolReturnIn),
+    Decision {
+        tool_call_id: String,
+        approve: bool,
+        #[serde(default)]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct ToolReturnIn {
+    tool_call_id: String,
+    tool_return: ContentIn,
+    status: StatusIn,
+    #[serde(default)]
+    stdout: Option<Vec<String>>,
+    #[serde(default)]
+    stderr: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StatusIn {
+    Success,
+    Error,
+}
+
+/// What an item of a request asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item {
+    Input(Input),
+    /// Answers to the calls that wait at the end of the context. Nothing waits yet: a request with one is refused.
+    Answers(Vec<Approval>),
 }
 
 /// Why a request cannot become a run.
@@ -158,43 +181,37 @@ pub struct Sending {
     /// Model calls when the body does not say how many.
     pub max_steps: u64,
     pub override_model: Option<LlmConfig>,
+    /// Checked; only the asynchronous form has one.
+    pub callback_url: Option<String>,
     pub body_hash: [u8; 32],
     pub idempotency_key: Option<[u8; 32]>,
     pub retry: bool,
 }
 
 impl Send {
-    /// The request in domain words.
+    /// The request in domain words, on the agent's default thread.
     ///
     /// # Errors
     /// See `BadSend`; nothing has happened then.
     pub fn into_domain(self, sending: Sending) -> Result<RunRequest, BadSend> {
-        let inputs = inputs(self.messages, self.input)?;
-        if self.client_tools.is_some_and(|tools| !tools.is_empty()) {
+        if self
+            .client_tools
+            .as_ref()
+            .is_some_and(|tools| !tools.is_empty())
+        {
             return Err(BadSend::ClientTools);
         }
-        let default = View::default();
-        let view = View {
-            use_assistant_message: self
-                .use_assistant_message
-                .unwrap_or(default.use_assistant_message),
-            assistant_message_tool_name: self
-                .assistant_message_tool_name
-                .unwrap_or(default.assistant_message_tool_name),
-            assistant_message_tool_kwarg: self
-                .assistant_message_tool_kwarg
-                .unwrap_or(default.assistant_message_tool_kwarg),
-            include_return_message_types: self.include_return_message_types.map(|types| {
-                types
-                    .into_iter()
-                    .map(|kind| kind.name().to_owned())
-                    .collect()
-            }),
-        };
+        let view = self.view();
+        let inputs = items(self.messages, self.input)?
+            .into_iter()
+            .map(|item| match item {
+                Item::Input(input) => Ok(input),
+                Item::Answers(_) => Err(BadSend::NothingPending),
+            });
         Ok(RunRequest {
             id: RunId::new(),
             lane: LaneId::Default,
-            inputs,
+            inputs: inputs.collect::<Result<_, _>>()?,
             options: RunOptions {
                 max_steps: self.max_steps.unwrap_or(sending.max_steps).max(1),
                 view,
@@ -205,41 +222,55 @@ impl Send {
             },
             background: sending.background,
             run_type: sending.run_type.to_owned(),
-            callback_url: self.callback_url,
+            callback_url: sending.callback_url,
             body_hash: sending.body_hash,
             idempotency_key: sending.idempotency_key,
             retry: sending.retry,
         })
     }
-}
 
-fn inputs(messages: Option<Vec<ItemIn>>, input: Option<ContentIn>) -> Result<Vec<Input>, BadSend> {
-    match (messages, input) {
-        (Some(_), Some(_)) => Err(BadSend::Invalid("give either messages or input, not both")),
-        (None, None) => Err(BadSend::Invalid("give messages or input")),
-        (Some(messages), None) if messages.is_empty() => {
-            Err(BadSend::Invalid("Messages must not be empty"))
-        }
-        (Some(messages), None) => messages
-            .into_iter()
-            .enumerate()
-            .map(|(index, item)| item.into_domain(index))
-            .collect(),
-        (None, Some(content)) => {
-            let content = content
-                .into_domain()
-                .map_err(|reason| BadSend::Content { index: 0, reason })?;
-            Ok(vec![Input {
-                role: InputRole::User,
-                content,
-                name: None,
-                otid: None,
-                sender_id: None,
-                group_id: None,
-                batch_item_id: None,
-            }])
+    fn view(&self) -> View {
+        let default = View::default();
+        let types = self.include_return_message_types.as_ref();
+        View {
+            use_assistant_message: self
+                .use_assistant_message
+                .unwrap_or(default.use_assistant_message),
+            assistant_message_tool_name: self
+                .assistant_message_tool_name
+                .clone()
+                .unwrap_or(default.assistant_message_tool_name),
+            assistant_message_tool_kwarg: self
+                .assistant_message_tool_kwarg
+                .clone()
+                .unwrap_or(default.assistant_message_tool_kwarg),
+            include_return_message_types: types
+                .map(|types| types.iter().map(|kind| kind.name().to_owned()).collect()),
         }
     }
+}
+
+fn items(messages: Option<Vec<ItemIn>>, input: Option<ContentIn>) -> Result<Vec<Item>, BadSend> {
+    let messages = match (messages, input) {
+        (Some(_), Some(_)) => {
+            return Err(BadSend::Invalid("give either messages or input, not both"));
+        }
+        (None, None) => return Err(BadSend::Invalid("give messages or input")),
+        (Some(messages), None) => messages,
+        (None, content) => vec![ItemIn {
+            role: Some(RoleIn::User),
+            content,
+            ..ItemIn::default()
+        }],
+    };
+    if messages.is_empty() {
+        return Err(BadSend::Invalid("Messages must not be empty"));
+    }
+    messages
+        .into_iter()
+        .enumerate()
+        .map(|(index, item)| item.into_domain(index))
+        .collect()
 }
 
 impl ItemIn {
@@ -252,10 +283,24 @@ impl ItemIn {
         })
     }
 
-    fn into_domain(self, index: usize) -> Result<Input, BadSend> {
-        if self.kind() != ItemKind::Message {
-            return Err(BadSend::NothingPending);
+    fn into_domain(self, index: usize) -> Result<Item, BadSend> {
+        match self.kind() {
+            ItemKind::Message => self.input(index).map(Item::Input),
+            ItemKind::Approval => self.answers(index).map(Item::Answers),
+            ItemKind::ToolReturn => {
+                let returns = self.tool_returns.ok_or(BadSend::Missing {
+                    index,
+                    field: "tool_returns",
+                })?;
+                let returns = returns
+                    .into_iter()
+                    .map(|end| end.into_domain(index).map(Approval::Return));
+                returns.collect::<Result<_, _>>().map(Item::Answers)
+            }
         }
+    }
+
+    fn input(self, index: usize) -> Result<Input, BadSend> {
         let role = self.role.ok_or(BadSend::Missing {
             index,
             field: "role",
@@ -264,17 +309,15 @@ impl ItemIn {
             index,
             field: "content",
         })?;
-        let content = content
-            .into_domain()
-            .map_err(|reason| BadSend::Content { index, reason })?;
-        let role = match role {
-            RoleIn::User => InputRole::User,
-            RoleIn::System => InputRole::System,
-            RoleIn::Assistant => InputRole::Assistant,
-        };
         Ok(Input {
-            role,
-            content,
+            role: match role {
+                RoleIn::User => InputRole::User,
+                RoleIn::System => InputRole::System,
+                RoleIn::Assistant => InputRole::Assistant,
+            },
+            content: content
+                .into_domain()
+                .map_err(|reason| BadSend::Content { index, reason })?,
             name: self.name,
             otid: self.otid,
             sender_id: self.sender_id,
@@ -282,76 +325,213 @@ impl ItemIn {
             batch_item_id: self.batch_item_id,
         })
     }
+
+    /// The old form, one decision, names the message that asked instead of the call.
+    fn answers(self, index: usize) -> Result<Vec<Approval>, BadSend> {
+        if let Some(answers) = self.approvals {
+            return answers
+                .into_iter()
+                .map(|answer| answer.into_domain(index))
+                .collect();
+        }
+        let approve = self.approve.ok_or(BadSend::Missing {
+            index,
+            field: "approvals",
+        })?;
+        let tool_call_id = self.approval_request_id.ok_or(BadSend::Missing {
+            index,
+            field: "approval_request_id",
+        })?;
+        Ok(vec![Approval::Decision {
+            tool_call_id,
+            approve,
+            reason: self.reason,
+        }])
+    }
+}
+
+impl AnswerIn {
+    fn into_domain(self, index: usize) -> Result<Approval, BadSend> {
+        match self {
+            Self::Decision {
+                tool_call_id,
+                approve,
+                reason,
+            } => Ok(Approval::Decision {
+                tool_call_id,
+                approve,
+                reason,
+            }),
+            Self::Return(end) => end.into_domain(index).map(Approval::Return),
+        }
+    }
+}
+
+impl ToolReturnIn {
+    /// The client's words are taken as given, also when there are none (agent-loop §9).
+    fn into_domain(self, index: usize) -> Result<ToolReturn, BadSend> {
+        let output = match self.tool_return {
+            ContentIn::Text(text) => ToolOutput::Packed(text),
+            parts @ ContentIn::Parts(_) => ToolOutput::Parts(
+                parts
+                    .into_domain()
+                    .map_err(|reason| BadSend::Content { index, reason })?,
+            ),
+        };
+        let status = match self.status {
+            StatusIn::Success => ToolStatus::Success,
+            StatusIn::Error => ToolStatus::Error,
+        };
+        Ok(ToolReturn {
+            tool_call_id: self.tool_call_id,
+            status,
+            output,
+            stdout: self.stdout,
+            stderr: self.stderr,
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    fn read(body: &str) -> Result<RunRequest, BadSend> {
-        let send: Send = serde_json::from_str(body).unwrap();
+    fn read(body: Value) -> Result<RunRequest, BadSend> {
+        let send: Send = serde_json::from_value(body).unwrap();
         send.into_domain(Sending {
             run_type: "send_message",
             stream: StreamMode::None,
             background: false,
             max_steps: 50,
             override_model: None,
+            callback_url: None,
             body_hash: [0; 32],
             idempotency_key: None,
             retry: false,
         })
     }
 
+    fn one(item: Value) -> Result<Item, BadSend> {
+        let mut items = items(serde_json::from_value(json!([item])).unwrap(), None)?;
+        Ok(items.remove(0))
+    }
+
     #[test]
     fn messages_and_input_exclude_each_other() {
-        assert!(matches!(
-            read(r#"{"messages":[],"input":"x"}"#),
-            Err(BadSend::Invalid(_))
-        ));
-        assert!(matches!(read("{}"), Err(BadSend::Invalid(_))));
-        assert!(matches!(
-            read(r#"{"messages":[]}"#),
-            Err(BadSend::Invalid("Messages must not be empty"))
-        ));
+        for body in [
+            json!({"messages": [], "input": "x"}),
+            json!({}),
+            json!({"messages": null}),
+            json!({"messages": []}),
+        ] {
+            assert!(
+                matches!(read(body.clone()), Err(BadSend::Invalid(_))),
+                "{body}"
+            );
+        }
     }
 
     #[test]
     fn input_is_short_for_one_user_message() {
-        let request = read(r#"{"input":"hello"}"#).unwrap();
+        let short = read(json!({"input": "hello"})).unwrap();
+        let long = read(
+            json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]}),
+        )
+        .unwrap();
+        assert_eq!(short.inputs, long.inputs);
         assert_eq!(
-            (
-                request.inputs.len(),
-                request.inputs[0].role,
-                request.options.max_steps
-            ),
-            (1, InputRole::User, 50)
+            (short.inputs[0].role, short.options.max_steps),
+            (InputRole::User, 50)
         );
-        assert_eq!(request.inputs[0].otid, None);
     }
 
     #[test]
-    fn empty_content_and_answers_to_nothing_are_refused() {
+    fn a_message_keeps_what_its_sender_gave_it() {
+        let item = json!({"type": "message", "role": "assistant", "content": "x", "name": "bob", "otid": "1", "sender_id": "s", "group_id": "g"});
+        let Ok(Item::Input(input)) = one(item) else {
+            panic!("not an input")
+        };
+        assert_eq!(input.role, InputRole::Assistant);
+        let texts =
+            [&input.name, &input.otid, &input.sender_id, &input.group_id].map(Option::as_deref);
+        assert_eq!(texts, [Some("bob"), Some("1"), Some("s"), Some("g")]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_place() {
+        let cases = [
+            (json!({"role": "user"}), "content"),
+            (json!({"content": "x"}), "role"),
+            (json!({"type": "tool_return"}), "tool_returns"),
+            (json!({"type": "approval"}), "approvals"),
+            (json!({"approve": true}), "approval_request_id"),
+        ];
+        for (item, field) in cases {
+            assert_eq!(one(item), Err(BadSend::Missing { index: 0, field }));
+        }
         assert_eq!(
-            read(r#"{"messages":[{"role":"user","content":""}]}"#),
+            one(json!({"role": "user", "content": ""})),
             Err(BadSend::Content {
                 index: 0,
                 reason: BadContent::Empty
             })
         );
+    }
+
+    #[test]
+    fn the_three_forms_of_an_answer_mean_the_same() {
+        let decision = |reason: Option<&str>| Approval::Decision {
+            tool_call_id: "c".to_owned(),
+            approve: false,
+            reason: reason.map(str::to_owned),
+        };
+        let typed = json!({"type": "approval", "approvals": [{"type": "approval", "tool_call_id": "c", "approve": false, "reason": "no"}]});
+        assert_eq!(one(typed), Ok(Item::Answers(vec![decision(Some("no"))])));
+        let untyped =
+            json!({"type": "approval", "approvals": [{"tool_call_id": "c", "approve": false}]});
+        assert_eq!(one(untyped), Ok(Item::Answers(vec![decision(None)])));
+        let old = json!({"approve": false, "approval_request_id": "c", "reason": "no"});
+        assert_eq!(one(old), Ok(Item::Answers(vec![decision(Some("no"))])));
+        let end = json!({"type": "tool", "tool_call_id": "c", "tool_return": "pong", "status": "success"});
+        let as_approval = one(json!({"type": "approval", "approvals": [end.clone()]}));
         assert_eq!(
-            read(r#"{"messages":[{"type":"approval","approve":true}]}"#),
-            Err(BadSend::NothingPending)
+            as_approval,
+            one(json!({"type": "tool_return", "tool_returns": [end]}))
         );
-        assert_eq!(
-            read(r#"{"messages":[{"approval_request_id":"message-1"}]}"#),
-            Err(BadSend::NothingPending)
+        assert!(
+            matches!(as_approval, Ok(Item::Answers(answers)) if matches!(answers.as_slice(), [Approval::Return(_)]))
         );
-        assert_eq!(
-            read(r#"{"messages":[{"role":"user"}]}"#),
-            Err(BadSend::Missing {
-                index: 0,
-                field: "content"
-            })
-        );
+    }
+
+    #[test]
+    fn an_answer_to_nothing_is_refused() {
+        let body = json!({"messages": [{"approve": true, "approval_request_id": "message-1"}]});
+        assert_eq!(read(body), Err(BadSend::NothingPending));
+    }
+
+    #[test]
+    fn roles_kinds_and_types_outside_the_contract_do_not_fit_the_schema() {
+        for body in [
+            json!({"messages": [{"role": "tool", "content": "x"}]}),
+            json!({"messages": [{"type": "note", "role": "user", "content": "x"}]}),
+            json!({"messages": [{"role": "user", "content": 7}]}),
+            json!({"messages": [{"type": "approval", "approvals": [{"approve": true}]}]}),
+            json!({"input": "x", "include_return_message_types": ["hidden_user_message"]}),
+            json!({"input": "x", "max_steps": -1}),
+        ] {
+            assert!(
+                serde_json::from_value::<Send>(body.clone()).is_err(),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn both_names_of_the_system_override_are_read() {
+        for key in ["system", "override_system"] {
+            let request = read(json!({"input": "x", key: "be brief"})).unwrap();
+            assert_eq!(request.options.override_system.as_deref(), Some("be brief"));
+        }
     }
 }

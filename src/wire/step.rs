@@ -1,11 +1,13 @@
-//! Steps as JSON.
+//! Steps, what they cost and what was said to the provider, as JSON.
 
-use crate::domain::id::TraceId;
+use super::run::{CompletionDetails, PromptDetails};
+use crate::domain::id::{OrgId, TraceId, UserId};
 use crate::domain::model::Trace;
 use crate::domain::run::{Feedback, Step as Domain, StopReason};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+/// A step as it is listed.
 #[derive(Debug, Serialize)]
 pub struct Step {
     id: String,
@@ -25,13 +27,14 @@ pub struct Step {
     cached_input_tokens: Option<u64>,
     cache_write_tokens: Option<u64>,
     reasoning_tokens: Option<u64>,
-    completion_tokens_details: Option<Value>,
-    prompt_tokens_details: Option<Value>,
+    completion_tokens_details: Option<CompletionDetails>,
+    prompt_tokens_details: Option<PromptDetails>,
     stop_reason: Option<&'static str>,
     tags: Vec<String>,
     tid: Option<String>,
     trace_id: Option<String>,
     request_id: Option<String>,
+    /// Deprecated: always empty.
     messages: [Value; 0],
     feedback: Option<&'static str>,
     project_id: Option<String>,
@@ -43,7 +46,6 @@ pub struct Step {
 impl From<Domain> for Step {
     fn from(step: Domain) -> Self {
         let usage = step.usage;
-        let cached = usage.cached_input_tokens;
         Self {
             id: step.id.to_string(),
             origin: None,
@@ -59,11 +61,11 @@ impl From<Domain> for Step {
             completion_tokens: usage.completion_tokens,
             prompt_tokens: usage.prompt_tokens,
             total_tokens: usage.total_tokens,
-            cached_input_tokens: cached,
+            cached_input_tokens: usage.cached_input_tokens,
             cache_write_tokens: usage.cache_write_tokens,
             reasoning_tokens: usage.reasoning_tokens,
-            completion_tokens_details: usage.reasoning_tokens.map(|tokens| json!({"reasoning_tokens": tokens})),
-            prompt_tokens_details: cached.map(|tokens| json!({"cached_tokens": tokens, "cache_read_tokens": tokens, "cache_creation_tokens": usage.cache_write_tokens})),
+            completion_tokens_details: CompletionDetails::of(&usage),
+            prompt_tokens_details: PromptDetails::of(&usage),
             stop_reason: step.stop_reason.map(StopReason::name),
             tags: step.tags,
             tid: step.tid,
@@ -73,7 +75,10 @@ impl From<Domain> for Step {
             feedback: step.feedback.map(feedback_name),
             project_id: step.project_id,
             error_type: step.error.as_ref().map(|error| error.error_type()),
-            error_data: step.error.as_ref().map(|error| json!({"message": error.message(), "detail": error.detail})),
+            error_data: step
+                .error
+                .as_ref()
+                .map(|error| json!({"message": error.message(), "detail": error.detail})),
             status: step.status.name(),
         }
     }
@@ -86,6 +91,7 @@ fn feedback_name(feedback: Feedback) -> &'static str {
     }
 }
 
+/// `GET …/steps/{id}/metrics`.
 #[derive(Debug, Serialize)]
 pub struct Metrics {
     id: String,
@@ -122,29 +128,57 @@ impl From<Domain> for Metrics {
 }
 
 /// What was sent to the provider and what came back, as far as it is kept.
-pub fn trace(step: &Domain, trace: &Trace) -> Value {
-    let json =
-        |text: &str| serde_json::from_str::<Value>(text).unwrap_or_else(|_| json!({"text": text}));
-    json!({
-        "created_at": super::time(step.created_at),
-        // One trace a step: the same id at every read.
-        "id": TraceId::from_bytes(*step.id.bytes()).to_string(),
-        "request_json": json(&trace.request),
-        "response_json": json(&trace.response),
-        "step_id": step.id.to_string(),
-        "agent_id": step.agent_id.to_string(),
-        "run_id": step.run_id.map(|id| id.to_string()),
-        "agent_tags": null,
-        "call_type": "agent_step",
-        "source": null,
-        "org_id": null,
-        "compaction_settings": null,
-        "llm_config": null,
-        "billing_context": null,
-        "created_by_id": null,
-        "last_updated_by_id": null,
-        "updated_at": super::time(step.created_at),
-    })
+#[derive(Debug, Serialize)]
+pub struct ProviderTrace {
+    created_by_id: String,
+    last_updated_by_id: String,
+    created_at: String,
+    updated_at: String,
+    id: String,
+    request_json: Value,
+    response_json: Value,
+    step_id: String,
+    agent_id: String,
+    agent_tags: Option<Vec<String>>,
+    call_type: &'static str,
+    run_id: Option<String>,
+    source: Option<String>,
+    org_id: String,
+    compaction_settings: Option<Value>,
+    llm_config: Option<Value>,
+    billing_context: Option<Value>,
+}
+
+impl ProviderTrace {
+    pub fn new(step: &Domain, trace: &Trace) -> Self {
+        let time = super::time(step.created_at);
+        Self {
+            created_by_id: UserId::DEFAULT.to_string(),
+            last_updated_by_id: UserId::DEFAULT.to_string(),
+            created_at: time.clone(),
+            updated_at: time,
+            // A step has one trace: the same id at every read.
+            id: TraceId::from_bytes(*step.id.bytes()).to_string(),
+            request_json: object(&trace.request),
+            response_json: object(&trace.response),
+            step_id: step.id.to_string(),
+            agent_id: step.agent_id.to_string(),
+            agent_tags: None,
+            call_type: "agent_step",
+            run_id: step.run_id.map(|id| id.to_string()),
+            source: None,
+            org_id: OrgId::DEFAULT.to_string(),
+            compaction_settings: None,
+            llm_config: None,
+            billing_context: None,
+        }
+    }
+}
+
+/// Clients require an object; a provider that answered something else is shown word for word.
+fn object(text: &str) -> Value {
+    let parsed = serde_json::from_str(text).ok().filter(Value::is_object);
+    parsed.unwrap_or_else(|| json!({"text": text}))
 }
 
 /// A step as a span of its run.
@@ -164,10 +198,11 @@ pub fn span(step: &Domain) -> Value {
     })
 }
 
-#[derive(Debug, Deserialize)]
+/// What a client thinks of a step; null takes it back.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct FeedbackIn {
     pub feedback: Option<FeedbackWord>,
-    #[serde(default)]
     pub tags: Option<Vec<String>>,
 }
 
@@ -184,5 +219,86 @@ impl From<FeedbackWord> for Feedback {
             FeedbackWord::Positive => Self::Positive,
             FeedbackWord::Negative => Self::Negative,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::{AgentId, StepId};
+    use crate::domain::model::{ModelErrorClass, Usage};
+    use crate::domain::run::{ErrorClass, RunError, StepStatus, StepTiming};
+
+    fn step() -> Domain {
+        Domain {
+            id: "step-d94ca867-2557-4bdd-84ae-172807b1b0d9"
+                .parse::<StepId>()
+                .unwrap(),
+            agent_id: AgentId::new(),
+            run_id: None,
+            number: 1,
+            status: StepStatus::Failed,
+            provider_name: Some("openai".to_owned()),
+            provider_category: Some("base".to_owned()),
+            model: Some("gpt-4o-mini".to_owned()),
+            model_handle: Some("openai/gpt-4o-mini".to_owned()),
+            model_endpoint: None,
+            context_window_limit: Some(128_000),
+            usage: Usage::default(),
+            stop_reason: Some(StopReason::LlmApiError),
+            error: Some(RunError {
+                class: ErrorClass::Model(ModelErrorClass::RateLimit),
+                detail: "slow down".to_owned(),
+            }),
+            tags: Vec::new(),
+            tid: None,
+            trace_id: None,
+            request_id: None,
+            feedback: Some(Feedback::Positive),
+            project_id: None,
+            created_at: "2026-11-22T09:55:39.407279Z".parse().unwrap(),
+            timing: StepTiming::default(),
+        }
+    }
+
+    #[test]
+    fn a_step_has_the_recorded_keys_in_their_order() {
+        let shown = serde_json::to_value(Step::from(step())).unwrap();
+        let keys: Vec<&str> = shown
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let recorded = "id origin provider_id run_id agent_id provider_name provider_category model model_handle \
+             model_endpoint context_window_limit completion_tokens prompt_tokens total_tokens cached_input_tokens \
+             cache_write_tokens reasoning_tokens completion_tokens_details prompt_tokens_details stop_reason tags tid \
+             trace_id request_id messages feedback project_id error_type error_data status";
+        assert_eq!(keys, recorded.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(
+            (&shown["error_type"], &shown["error_data"]["detail"]),
+            (&json!("llm_rate_limit"), &json!("slow down"))
+        );
+        assert_eq!(
+            (&shown["feedback"], &shown["status"], &shown["messages"]),
+            (&json!("positive"), &json!("failed"), &json!([]))
+        );
+    }
+
+    #[test]
+    fn a_trace_is_an_object_whatever_the_provider_said() {
+        let trace = Trace {
+            request: r#"{"model":"x"}"#.to_owned(),
+            response: "<html>".to_owned(),
+        };
+        let shown = serde_json::to_value(ProviderTrace::new(&step(), &trace)).unwrap();
+        assert_eq!(
+            (&shown["request_json"], &shown["response_json"]),
+            (&json!({"model": "x"}), &json!({"text": "<html>"}))
+        );
+        assert_eq!(
+            shown["id"],
+            "provider_trace-d94ca867-2557-4bdd-84ae-172807b1b0d9"
+        );
     }
 }

@@ -3,30 +3,25 @@
 use crate::actors::agent::{Started, TextEdit};
 use crate::actors::reads::{ConversationFilter, MessagePage, Relations};
 use crate::actors::refused::Refused;
-use crate::actors::run::{Outcome, RunHandle};
 use crate::domain::agent::AgentType;
 use crate::domain::id::{AgentId, MessageId, RunId};
 use crate::domain::message::Message;
-use crate::domain::model::ModelErrorClass;
 use crate::domain::page::Order;
-use crate::domain::piece::{self, Piece, Reading};
-use crate::domain::run::{ErrorClass, Run, RunError, StreamMode, View};
+use crate::domain::piece::{self, Reading};
+use crate::domain::run::{Run, StreamMode, View};
 use crate::facade::Facade;
 use crate::facade::error::{Answer, ApiError};
-use crate::facade::extract::{self, Caller, OptionalBody, Params, PathId, header, path_id};
-use crate::facade::sse::Stream;
-use crate::wire::message::{ContentIn, Message as WireMessage};
-use crate::wire::run::{CancelRuns, LettaResponse, Run as WireRun};
-use crate::wire::send::{BadSend, Send, Sending, is_message_type};
-use axum::body::{Body, Bytes};
+use crate::facade::extract::{Body, Caller, OptionalBody, Params, PathId, path_id};
+use crate::facade::turn::Turn;
+use crate::wire::edit::{BadEdit, Edit, EditIn};
+use crate::wire::message::Message as WireMessage;
+use crate::wire::run::{CancelRuns, Run as WireRun};
+use crate::wire::send::MessageType;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, patch, post};
 use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::{Map, Value};
 
 pub(super) fn routes() -> Router<Facade> {
     Router::new()
@@ -37,91 +32,6 @@ pub(super) fn routes() -> Router<Facade> {
         .route("/agents/{agent_id}/messages/{message_id}", patch(edit))
 }
 
-/// A send with everything that is not in its body's fields.
-struct Parsed {
-    agent: AgentId,
-    send: Send,
-    body_hash: [u8; 32],
-    idempotency_key: Option<[u8; 32]>,
-    retry: bool,
-}
-
-async fn parse(
-    facade: &Facade,
-    agent: AgentId,
-    caller: Caller,
-    request: Request,
-) -> Result<Parsed, ApiError> {
-    let key = header(request.headers(), "idempotency-key").map(|key| {
-        let scope = format!(
-            "{}\n{}\n{}\n{key}",
-            caller.user,
-            request.method(),
-            request.uri().path()
-        );
-        Sha256::digest(scope).into()
-    });
-    let retry = retries(request.headers()) > 0;
-    let body = extract::body(request, facade).await?;
-    let send = extract::read(&body)?;
-    Ok(Parsed {
-        agent,
-        send,
-        body_hash: Sha256::digest(&body).into(),
-        idempotency_key: key,
-        retry,
-    })
-}
-
-fn retries(headers: &HeaderMap) -> u64 {
-    header(headers, "x-stainless-retry-count")
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(0)
-}
-
-impl Parsed {
-    async fn start(
-        self,
-        facade: &Facade,
-        run_type: &'static str,
-        stream: StreamMode,
-        background: bool,
-    ) -> Result<Started, ApiError> {
-        let override_model = match &self.send.override_model {
-            Some(handle) => Some(facade.handles.library.configure(Some(handle)).await?),
-            None => None,
-        };
-        let sending = Sending {
-            run_type,
-            stream,
-            background,
-            max_steps: facade.settings.max_steps,
-            override_model,
-            body_hash: self.body_hash,
-            idempotency_key: self.idempotency_key,
-            retry: self.retry,
-        };
-        let request = self.send.into_domain(sending).map_err(misfit)?;
-        let agent = facade.handles.directory.agent(self.agent).await?;
-        Ok(agent.start_run(request, false).await?)
-    }
-}
-
-fn misfit(bad: BadSend) -> ApiError {
-    match bad {
-        BadSend::Invalid(text) => ApiError::plain_invalid(text),
-        BadSend::Missing { index, field } => ApiError::invalid(
-            &["body", "messages", &index.to_string(), field],
-            "missing",
-            "Field required",
-            "",
-        ),
-        BadSend::Content { .. } | BadSend::NothingPending | BadSend::ClientTools => {
-            ApiError::argument(bad)
-        }
-    }
-}
-
 /// Runs the agent on new input; answers with the whole turn, or streams it with `streaming`.
 async fn send(
     State(facade): State<Facade>,
@@ -129,65 +39,25 @@ async fn send(
     PathId(agent): PathId<AgentId>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let parsed = parse(&facade, agent, caller, request).await?;
-    let body = &parsed.send;
-    if body.streaming == Some(true) {
-        return streamed(&facade, parsed).await;
+    let turn = Turn::read(facade, agent, caller, request).await?;
+    if turn.body.streaming == Some(true) {
+        turn.streamed("send_message").await
+    } else {
+        turn.blocking("send_message").await
     }
-    for (name, given) in [
-        ("stream_tokens", body.stream_tokens == Some(true)),
-        ("background", body.background == Some(true)),
-        ("include_pings", body.include_pings == Some(false)),
-    ] {
-        if given {
-            return Err(ApiError::plain_invalid(format_args!(
-                "{name} can only be used with streaming=true"
-            )));
-        }
-    }
-    let started = parsed
-        .start(&facade, "send_message", StreamMode::None, false)
-        .await?;
-    let outcome = facade.handles.directory.outcome(run_of(&started)).await?;
-    let answer = answer(&outcome)?;
-    Ok(delivered(&facade, &outcome.run, answer))
 }
 
+/// The same, always streamed.
 async fn stream(
     State(facade): State<Facade>,
     caller: Caller,
     PathId(agent): PathId<AgentId>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let parsed = parse(&facade, agent, caller, request).await?;
-    streamed(&facade, parsed).await
-}
-
-async fn streamed(facade: &Facade, parsed: Parsed) -> Result<Response, ApiError> {
-    let (agent, pings) = (parsed.agent, parsed.send.include_pings.unwrap_or(true));
-    let background = parsed.send.background.unwrap_or(false);
-    let mode = if parsed.send.stream_tokens == Some(true) {
-        StreamMode::Tokens
-    } else {
-        StreamMode::Steps
-    };
-    let started = parsed
-        .start(facade, "send_message_streaming", mode, background)
-        .await?;
-    let run = run_of(&started);
-    let reader = match &started {
-        Started::Live { run, .. } => run.frames(0),
-        Started::Ended(run) => facade.handles.directory.frames_of_repeat(*run).await?,
-    };
-    Ok(Stream {
-        facade: facade.clone(),
-        agent,
-        run,
-        reader,
-        pings,
-        background,
-    }
-    .into_response())
+    Turn::read(facade, agent, caller, request)
+        .await?
+        .streamed("send_message_streaming")
+        .await
 }
 
 /// Starts a background run and answers with it at once.
@@ -197,13 +67,14 @@ async fn start(
     PathId(agent): PathId<AgentId>,
     request: Request,
 ) -> Answer<WireRun> {
-    let parsed = parse(&facade, agent, caller, request).await?;
-    if let Some(url) = &parsed.send.callback_url {
+    let turn = Turn::read(facade.clone(), agent, caller, request).await?;
+    let callback_url = turn.body.callback_url.clone();
+    if let Some(url) = &callback_url {
         (facade.settings.check_callback)(url)
             .map_err(|reason| ApiError::argument(format_args!("callback_url: {reason}")))?;
     }
-    let run = match parsed
-        .start(&facade, "send_message_async", StreamMode::Steps, true)
+    let run = match turn
+        .start("send_message_async", StreamMode::Steps, true, callback_url)
         .await?
     {
         Started::Live { run, .. } => Run::clone(&run.accepted()),
@@ -212,92 +83,7 @@ async fn start(
     Ok(Json(run.into()))
 }
 
-fn run_of(started: &Started) -> RunId {
-    match started {
-        Started::Live { run, .. } => RunHandle::id(run),
-        Started::Ended(run) => *run,
-    }
-}
-
-/// The answer of a turn, or the error that its failure stands for (runs-and-streaming §5).
-fn answer(outcome: &Outcome) -> Result<LettaResponse, ApiError> {
-    if let Some(error) = &outcome.run.error {
-        return Err(failed(error));
-    }
-    let reading = Reading::native(&outcome.run.view);
-    let pieces = outcome
-        .output()
-        .flat_map(|message| piece::pieces(message, &reading))
-        .collect();
-    Ok(LettaResponse::new(&outcome.run, pieces))
-}
-
-fn failed(error: &RunError) -> ApiError {
-    let (status, kind) = match error.class {
-        ErrorClass::Model(ModelErrorClass::Timeout) => (StatusCode::GATEWAY_TIMEOUT, "llm_timeout"),
-        ErrorClass::Model(ModelErrorClass::RateLimit) => {
-            (StatusCode::TOO_MANY_REQUESTS, "llm_rate_limit")
-        }
-        ErrorClass::Model(ModelErrorClass::Authentication) => {
-            (StatusCode::UNAUTHORIZED, "llm_authentication")
-        }
-        ErrorClass::Model(ModelErrorClass::Credits) => {
-            (StatusCode::PAYMENT_REQUIRED, "llm_insufficient_credits")
-        }
-        ErrorClass::Model(ModelErrorClass::BadRequest) => {
-            (StatusCode::BAD_REQUEST, "llm_bad_request")
-        }
-        ErrorClass::Model(ModelErrorClass::Overloaded) => {
-            return ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                json!({"detail": error.detail}),
-            );
-        }
-        ErrorClass::Model(ModelErrorClass::ContextOverflow) => {
-            return ApiError::new(StatusCode::BAD_REQUEST, json!({"detail": error.detail}));
-        }
-        ErrorClass::Model(
-            ModelErrorClass::Permission
-            | ModelErrorClass::NotFound
-            | ModelErrorClass::Connection
-            | ModelErrorClass::Server
-            | ModelErrorClass::EmptyAnswer
-            | ModelErrorClass::Unreadable,
-        ) => (StatusCode::INTERNAL_SERVER_ERROR, "llm_error"),
-        ErrorClass::ServerRestart => {
-            return ApiError::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                json!({"detail": error.message()}),
-            );
-        }
-        ErrorClass::Internal => {
-            return ApiError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                json!({"detail": error.message()}),
-            );
-        }
-    };
-    ApiError::new(
-        status,
-        json!({"error": {"type": kind, "message": error.message(), "detail": error.detail}}),
-    )
-}
-
-/// An answer that tells the agent when it has been written out in full (decisions 34).
-fn delivered(facade: &Facade, run: &Run, answer: LettaResponse) -> Response {
-    let (parts, body) = Json(answer).into_response().into_parts();
-    let (facade, agent, run) = (facade.clone(), run.agent_id, run.id);
-    let told = futures_util::stream::once(async move {
-        if let Ok(agent) = facade.handles.directory.agent(agent).await {
-            agent.delivered(run);
-        }
-        Ok::<Bytes, axum::Error>(Bytes::new())
-    });
-    let body = futures_util::StreamExt::chain(body.into_data_stream(), told);
-    Response::from_parts(parts, Body::from_stream(body))
-}
-
-/// Cancels the named runs of an agent, or all that are active.
+/// Cancels the named runs of an agent, or all that are active. A name that is no run's id is one that failed.
 async fn cancel(
     State(facade): State<Facade>,
     PathId(agent): PathId<AgentId>,
@@ -306,55 +92,28 @@ async fn cancel(
     let named = body
         .and_then(|body| body.run_ids)
         .filter(|named| !named.is_empty());
-    let ids: Vec<RunId> = named
+    let mut answer: Map<String, Value> = named
         .iter()
         .flatten()
-        .filter_map(|id| id.parse().ok())
+        .map(|name| (name.clone(), Value::from("failed")))
         .collect();
-    let mut answer = Map::new();
-    for unknown in named
-        .iter()
-        .flatten()
-        .filter(|id| id.parse::<RunId>().is_err())
-    {
-        answer.insert(unknown.clone(), Value::from("failed"));
-    }
-    if named.is_some() && ids.is_empty() {
+    let ids: Option<Vec<RunId>> =
+        named.map(|named| named.iter().filter_map(|name| name.parse().ok()).collect());
+    if ids.as_ref().is_some_and(Vec::is_empty) {
+        facade
+            .handles
+            .reads
+            .agent(agent, Relations::default())
+            .await?;
         return Ok(Json(answer));
     }
-    let named = named.is_some().then_some(ids);
-    for (run, over) in facade.handles.directory.cancel(agent, named).await? {
+    for (run, over) in facade.handles.directory.cancel(agent, ids).await? {
         answer.insert(
             run.to_string(),
             Value::from(if over { "cancelled" } else { "failed" }),
         );
     }
     Ok(Json(answer))
-}
-
-/// The view that a list's query asks for.
-pub(super) fn view(params: &Params) -> Result<View, ApiError> {
-    let default = View::default();
-    let types = params.all("include_return_message_types");
-    if let Some(unknown) = types.iter().find(|name| !is_message_type(name)) {
-        let loc = ["query", "include_return_message_types"];
-        return Err(ApiError::invalid(
-            &loc,
-            "enum",
-            "Input should be a message type",
-            unknown,
-        ));
-    }
-    Ok(View {
-        use_assistant_message: params.flag("use_assistant_message")?.unwrap_or(true),
-        assistant_message_tool_name: params
-            .text("assistant_message_tool_name")
-            .unwrap_or(default.assistant_message_tool_name),
-        assistant_message_tool_kwarg: params
-            .text("assistant_message_tool_kwarg")
-            .unwrap_or(default.assistant_message_tool_kwarg),
-        include_return_message_types: (!types.is_empty()).then_some(types),
-    })
 }
 
 /// A page of the agent's history, always oldest first (decisions 5).
@@ -413,76 +172,90 @@ pub(super) fn shown(messages: Vec<Message>, reading: &Reading<'_>) -> Vec<WireMe
         .collect()
 }
 
-/// New text for a stored message.
-#[derive(Deserialize)]
-#[serde(tag = "message_type", rename_all = "snake_case")]
-#[expect(clippy::enum_variant_names, reason = "the contract's names")]
-enum EditIn {
-    SystemMessage { content: String },
-    UserMessage { content: ContentIn },
-    AssistantMessage { content: ContentIn },
-    ReasoningMessage { reasoning: String },
+/// The view that a list's query asks for.
+fn view(params: &Params) -> Result<View, ApiError> {
+    let default = View::default();
+    let unknown = |problem| {
+        ApiError::invalid(
+            &["query", "include_return_message_types"],
+            "enum",
+            problem,
+            "",
+        )
+    };
+    let types = params
+        .all("include_return_message_types")
+        .into_iter()
+        .map(MessageType::try_from);
+    let types: Vec<String> = types
+        .map(|kind| kind.map(|kind| kind.name().to_owned()))
+        .collect::<Result<_, _>>()
+        .map_err(unknown)?;
+    Ok(View {
+        use_assistant_message: params
+            .flag("use_assistant_message")?
+            .unwrap_or(default.use_assistant_message),
+        assistant_message_tool_name: params
+            .text("assistant_message_tool_name")
+            .unwrap_or(default.assistant_message_tool_name),
+        assistant_message_tool_kwarg: params
+            .text("assistant_message_tool_kwarg")
+            .unwrap_or(default.assistant_message_tool_kwarg),
+        include_return_message_types: (!types.is_empty()).then_some(types),
+    })
 }
 
+/// Replaces the text of a stored message; answers with the piece that shows it.
 async fn edit(
     State(facade): State<Facade>,
     Path((agent, message)): Path<(String, String)>,
-    extract::Body(edit): extract::Body<Value>,
+    Body(body): Body<EditIn>,
 ) -> Answer<WireMessage> {
     let (agent, message): (AgentId, MessageId) = (
         path_id("agent_id", &agent)?,
         path_id("message_id", &message)?,
     );
-    let (edit, wanted) = text_edit(edit)?;
+    let role = if body.names_type() {
+        None
+    } else {
+        Some(facade.handles.reads.message(agent, message).await?.role)
+    };
+    let edit = body.into_domain(role)?;
+    let wanted = edit.message_type();
     let changed = facade
         .handles
         .directory
         .agent(agent)
         .await?
-        .edit_message(message, edit)
+        .edit_message(message, edit.into())
         .await?;
     let view = View::default();
-    let pieces = piece::pieces(&changed, &Reading::listed(&view, true));
-    let piece: Option<Piece> = pieces
-        .into_iter()
-        .find(|piece| piece.body.message_type() == wanted);
-    let piece = piece.ok_or(Refused::NoSuchMessage(message))?;
-    Ok(Json(piece.into()))
+    let mut pieces = piece::pieces(&changed, &Reading::listed(&view, true)).into_iter();
+    let shown = pieces
+        .find(|piece| piece.body.message_type() == wanted)
+        .ok_or(Refused::NoSuchMessage(message))?;
+    Ok(Json(shown.into()))
 }
 
-/// Tool calls and returns cannot be edited (decisions 2): that is an argument, not a schema, error.
-fn text_edit(edit: Value) -> Result<(TextEdit, &'static str), ApiError> {
-    let kind = edit
-        .get("message_type")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
-    if matches!(
-        kind.as_str(),
-        "tool_call_message"
-            | "tool_return_message"
-            | "approval_request_message"
-            | "approval_response_message"
-    ) {
-        return Err(ApiError::argument(format_args!(
-            "a {kind} cannot be edited"
-        )));
+impl From<Edit> for TextEdit {
+    fn from(edit: Edit) -> Self {
+        match edit {
+            Edit::System(text) => Self::System(text),
+            Edit::User(parts) => Self::User(parts),
+            Edit::Assistant(text) => Self::Assistant(text),
+            Edit::Reasoning(text) => Self::Reasoning(text),
+        }
     }
-    let parsed: EditIn = serde_json::from_value(edit)
-        .map_err(|error| ApiError::invalid(&["body"], "value_error", error, kind))?;
-    let content = |content: ContentIn| content.into_domain().map_err(ApiError::argument);
-    Ok(match parsed {
-        EditIn::SystemMessage { content } => (TextEdit::System(content), "system_message"),
-        EditIn::UserMessage { content: parts } => (TextEdit::User(content(parts)?), "user_message"),
-        EditIn::AssistantMessage { content: parts } => {
-            let text: Vec<String> = content(parts)?
-                .iter()
-                .filter_map(|part| part.text().map(str::to_owned))
-                .collect();
-            (TextEdit::Assistant(text.join("\n")), "assistant_message")
+}
+
+impl From<BadEdit> for ApiError {
+    fn from(bad: BadEdit) -> Self {
+        match &bad {
+            BadEdit::Missing(field) => Self::invalid(&["body", field], "missing", &bad, ""),
+            BadEdit::Unknown(given) => {
+                Self::invalid(&["body", "message_type"], "literal_error", &bad, given)
+            }
+            BadEdit::NoText(_) | BadEdit::Content(_) => Self::argument(bad),
         }
-        EditIn::ReasoningMessage { reasoning } => {
-            (TextEdit::Reasoning(reasoning), "reasoning_message")
-        }
-    })
+    }
 }

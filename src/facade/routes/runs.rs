@@ -1,7 +1,7 @@
 //! Runs: lists, details, streams to read again.
 
 use super::agents_messages::shown;
-use crate::domain::id::{AgentId, RunId};
+use crate::domain::id::{AgentId, BadId, RunId};
 use crate::domain::page::{Order, Page};
 use crate::domain::piece::Reading;
 use crate::domain::run::{RunFilter, RunStatus, StopReason};
@@ -17,6 +17,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::Value;
+use std::ops::RangeInclusive;
 
 pub(super) fn routes() -> Router<Facade> {
     Router::new()
@@ -32,35 +33,40 @@ pub(super) fn routes() -> Router<Facade> {
 }
 
 async fn list(State(facade): State<Facade>, params: Params) -> Answer<Vec<Run>> {
-    let limit = params.number("limit")?.unwrap_or(100);
-    if !(1..=1000).contains(&limit) {
-        return Err(ApiError::invalid(
-            &["query", "limit"],
-            "value_error",
-            "Input should be between 1 and 1000",
-            limit,
-        ));
-    }
+    let limit = within(&params, 100, 1..=1000)?;
     let statuses = params
         .all("statuses")
         .iter()
         .map(|name| status(name))
         .collect::<Result<Vec<_>, _>>()?;
     let active = params.flag("active")?.unwrap_or(false) && statuses.is_empty();
-    let mut order = params.order(Order::Descending)?;
-    if let (Some(ascending), None) = (params.flag("ascending")?, params.text("order")) {
-        order = if ascending { Order::Ascending } else { order };
-    }
+    // The old name of `order`, which wins when both are sent.
+    let default = if params.flag("ascending")?.unwrap_or(false) {
+        Order::Ascending
+    } else {
+        Order::Descending
+    };
     let filter = RunFilter {
         statuses: if active { ACTIVE.to_vec() } else { statuses },
         ..filter(&params)?
     };
     let page = Page {
-        order,
-        ..params.page(100, order)?
+        limit,
+        ..params.page(limit, default)?
     };
     let runs = facade.handles.reads.runs(filter, page).await?;
     Ok(Json(runs.into_iter().map(Run::from).collect()))
+}
+
+/// A limit that is refused outside its bounds, unlike those of the other lists.
+fn within(params: &Params, default: u64, bounds: RangeInclusive<u64>) -> Result<usize, ApiError> {
+    let limit = params.number("limit")?.unwrap_or(default);
+    let (least, most) = (bounds.start(), bounds.end());
+    let problem = format_args!("Input should be between {least} and {most}");
+    let inside = usize::try_from(limit)
+        .ok()
+        .filter(|_| bounds.contains(&limit));
+    inside.ok_or_else(|| ApiError::invalid(&["query", "limit"], "value_error", problem, limit))
 }
 
 const ACTIVE: [RunStatus; 2] = [RunStatus::Created, RunStatus::Running];
@@ -81,7 +87,7 @@ async fn active(State(facade): State<Facade>, params: Params) -> Answer<Vec<Run>
 }
 
 fn filter(params: &Params) -> Result<RunFilter, ApiError> {
-    let bad = |bad: crate::domain::id::BadId| ApiError::argument(&bad);
+    let bad = |bad: BadId| ApiError::argument(bad);
     let named = params
         .all("agent_ids")
         .into_iter()
@@ -185,9 +191,14 @@ async fn steps(
 }
 
 /// The spans of a run: its steps.
-async fn trace(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<Vec<Value>> {
+async fn trace(
+    State(facade): State<Facade>,
+    Path(id): Path<String>,
+    params: Params,
+) -> Answer<Vec<Value>> {
+    let limit = within(&params, 1000, 1..=5000)?;
     let steps = facade.handles.reads.run_steps(run_id(&id)?).await?;
-    Ok(Json(steps.iter().map(step::span).collect()))
+    Ok(Json(steps.iter().take(limit).map(step::span).collect()))
 }
 
 /// Reads a background run's frames from a number on: stored ones first, then as they come.
@@ -197,18 +208,16 @@ async fn stream(
     OptionalBody(body): OptionalBody<RetrieveStream>,
 ) -> Result<Response, ApiError> {
     let run: RunId = run_id(&id)?;
-    let after = body
-        .as_ref()
-        .and_then(|body| body.starting_after)
-        .unwrap_or(0);
-    let pings = body.and_then(|body| body.include_pings).unwrap_or(true);
+    let body = body.unwrap_or_default();
+    let after = body.starting_after.unwrap_or(0);
+    let pings = body.include_pings.unwrap_or(true);
     let reader = facade.handles.directory.frames(run, after).await?;
     let agent = facade.handles.reads.run(run).await?.agent_id;
     Ok(Stream {
-        facade: facade.clone(),
+        facade,
         agent,
         run,
-        reader,
+        reader: Some(reader),
         pings,
         background: true,
     }

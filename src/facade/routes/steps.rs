@@ -9,11 +9,10 @@ use crate::facade::Facade;
 use crate::facade::error::{Answer, ApiError};
 use crate::facade::extract::{Body, Params, PathId};
 use crate::wire::message::Message;
-use crate::wire::step::{self, FeedbackIn, Metrics, Step};
+use crate::wire::step::{FeedbackIn, Metrics, ProviderTrace, Step};
 use axum::extract::State;
 use axum::routing::{get, patch};
 use axum::{Json, Router};
-use serde_json::Value;
 
 pub(super) fn routes() -> Router<Facade> {
     Router::new()
@@ -87,10 +86,14 @@ async fn messages(
     Ok(Json(pieces.collect()))
 }
 
-async fn trace(State(facade): State<Facade>, PathId(id): PathId<StepId>) -> Answer<Option<Value>> {
+/// What was said to the provider and what it answered; null when that is no longer kept.
+async fn trace(
+    State(facade): State<Facade>,
+    PathId(id): PathId<StepId>,
+) -> Answer<Option<ProviderTrace>> {
     let step = facade.handles.reads.step(id).await?;
     let trace = facade.handles.reads.step_trace(id).await?;
-    Ok(Json(trace.map(|trace| step::trace(&step, &trace))))
+    Ok(Json(trace.map(|trace| ProviderTrace::new(&step, &trace))))
 }
 
 async fn feedback(

@@ -1,0 +1,239 @@
+//! A send, from the request to the run it becomes, and from the run's end to the answer. The routes choose the form.
+
+use super::Facade;
+use super::delivery::{delivered, when_delivered};
+use super::error::ApiError;
+use super::extract::{self, Caller, header};
+use super::sse::Stream;
+use crate::actors::agent::Started;
+use crate::actors::refused::Refused;
+use crate::actors::run::Outcome;
+use crate::domain::id::{AgentId, RunId};
+use crate::domain::model::ModelErrorClass;
+use crate::domain::piece::{self, Reading};
+use crate::domain::run::{ErrorClass, RunError, StreamMode};
+use crate::wire::run::LettaResponse;
+use crate::wire::send::{BadSend, Send, Sending};
+use axum::Json;
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+/// A request to run an agent: its body, and what else tells whether it is a repeat (decisions 25, 34).
+pub(super) struct Turn {
+    pub(super) facade: Facade,
+    pub(super) agent: AgentId,
+    pub(super) body: Send,
+    body_hash: [u8; 32],
+    idempotency_key: Option<[u8; 32]>,
+    /// The client marked this as a repeat.
+    retry: bool,
+}
+
+impl Turn {
+    pub(super) async fn read(
+        facade: Facade,
+        agent: AgentId,
+        caller: Caller,
+        request: Request,
+    ) -> Result<Self, ApiError> {
+        let idempotency_key = idempotency_key(caller, &request);
+        let retry = is_retry(request.headers());
+        let bytes = extract::body(request, &facade).await?;
+        let body = extract::read(&bytes)?;
+        Ok(Self {
+            facade,
+            agent,
+            body,
+            body_hash: Sha256::digest(&bytes).into(),
+            idempotency_key,
+            retry,
+        })
+    }
+
+    /// Runs the agent and answers with the whole turn. A client that goes away does not stop the run (decisions 21).
+    pub(super) async fn blocking(self, run_type: &'static str) -> Result<Response, ApiError> {
+        self.refuse_stream_options()?;
+        let facade = self.facade.clone();
+        let started = self.start(run_type, StreamMode::None, false, None).await?;
+        let outcome = facade.handles.directory.outcome(run_of(&started)).await?;
+        let (agent, run) = (outcome.run.agent_id, outcome.run.id);
+        let response = answer(&outcome).into_response();
+        Ok(when_delivered(response, move || {
+            delivered(&facade, agent, run)
+        }))
+    }
+
+    /// Runs the agent and answers with its frames as they come.
+    pub(super) async fn streamed(self, run_type: &'static str) -> Result<Response, ApiError> {
+        let (facade, agent) = (self.facade.clone(), self.agent);
+        let pings = self.body.include_pings.unwrap_or(true);
+        let mode = if self.body.stream_tokens == Some(true) {
+            StreamMode::Tokens
+        } else {
+            StreamMode::Steps
+        };
+        let background = self.body.background.unwrap_or(false);
+        let started = self.start(run_type, mode, background, None).await?;
+        let run = run_of(&started);
+        let (reader, background) = match &started {
+            Started::Live { run, .. } => (Some(run.frames(0)), run.background()),
+            Started::Ended(run) => match facade.handles.directory.frames(*run, 0).await {
+                Ok(reader) => (Some(reader), true),
+                Err(Refused::NotBackground(_)) => (None, false),
+                Err(refused) => return Err(refused.into()),
+            },
+        };
+        Ok(Stream {
+            facade,
+            agent,
+            run,
+            reader,
+            pings,
+            background,
+        }
+        .into_response())
+    }
+
+    /// Makes the request a run, or finds the run that its first send made.
+    pub(super) async fn start(
+        self,
+        run_type: &'static str,
+        stream: StreamMode,
+        background: bool,
+        callback_url: Option<String>,
+    ) -> Result<Started, ApiError> {
+        let handles = &self.facade.handles;
+        let override_model = match &self.body.override_model {
+            Some(handle) => Some(handles.library.configure(Some(handle)).await?),
+            None => None,
+        };
+        let request = self.body.into_domain(Sending {
+            run_type,
+            stream,
+            background,
+            max_steps: self.facade.settings.max_steps,
+            override_model,
+            callback_url,
+            body_hash: self.body_hash,
+            idempotency_key: self.idempotency_key,
+            retry: self.retry,
+        })?;
+        let agent = handles.directory.agent(self.agent).await?;
+        Ok(agent.start_run(request, false).await?)
+    }
+
+    /// Options of a stream make no sense in a whole answer (wire-rules §2).
+    fn refuse_stream_options(&self) -> Result<(), ApiError> {
+        let body = &self.body;
+        let given = [
+            ("stream_tokens", body.stream_tokens == Some(true)),
+            ("background", body.background == Some(true)),
+            ("include_pings", body.include_pings == Some(false)),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(ApiError::plain_invalid(format_args!(
+                "{name} can only be used with streaming=true"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The key within its scope: caller, method and path.
+fn idempotency_key(caller: Caller, request: &Request) -> Option<[u8; 32]> {
+    let key = request
+        .headers()
+        .get("idempotency-key")
+        .filter(|key| !key.is_empty())?;
+    let mut hash = Sha256::new();
+    hash.update(format!(
+        "{}\n{}\n{}\n",
+        caller.user,
+        request.method(),
+        request.uri().path()
+    ));
+    hash.update(key.as_bytes());
+    Some(hash.finalize().into())
+}
+
+/// The SDKs count their own retries in every request; a new send has 0.
+fn is_retry(headers: &HeaderMap) -> bool {
+    header(headers, "x-stainless-retry-count")
+        .and_then(|count| count.parse::<u64>().ok())
+        .is_some_and(|count| count > 0)
+}
+
+impl From<BadSend> for ApiError {
+    fn from(bad: BadSend) -> Self {
+        match bad {
+            BadSend::Invalid(text) => Self::plain_invalid(text),
+            BadSend::Missing { index, field } => Self::invalid(
+                &["body", "messages", &index.to_string(), field],
+                "missing",
+                "Field required",
+                "",
+            ),
+            BadSend::Content { .. } | BadSend::NothingPending | BadSend::ClientTools => {
+                Self::argument(bad)
+            }
+        }
+    }
+}
+
+pub(super) fn run_of(started: &Started) -> RunId {
+    match started {
+        Started::Live { run, .. } => run.id(),
+        Started::Ended(run) => *run,
+    }
+}
+
+/// The answer of a turn, or the error that its failure stands for.
+fn answer(outcome: &Outcome) -> Result<Json<LettaResponse>, ApiError> {
+    if let Some(error) = &outcome.run.error {
+        return Err(failed(error));
+    }
+    let reading = Reading::native(&outcome.run.view);
+    let pieces = outcome
+        .output()
+        .flat_map(|message| piece::pieces(message, &reading))
+        .collect();
+    Ok(Json(LettaResponse::new(&outcome.run, pieces)))
+}
+
+/// The failure of a turn as an answer (runs-and-streaming §5). No wildcard: a new class stops the build here.
+fn failed(error: &RunError) -> ApiError {
+    let provider = |status, kind: &str| {
+        ApiError::new(
+            status,
+            json!({"error": {"type": kind, "message": error.message(), "detail": error.detail}}),
+        )
+    };
+    let plain = |status, text: &str| ApiError::new(status, json!({"detail": text}));
+    let class = match error.class {
+        ErrorClass::Model(class) => class,
+        ErrorClass::ServerRestart => {
+            return plain(StatusCode::SERVICE_UNAVAILABLE, error.message());
+        }
+        ErrorClass::Internal => return plain(StatusCode::INTERNAL_SERVER_ERROR, error.message()),
+    };
+    match class {
+        ModelErrorClass::Timeout => provider(StatusCode::GATEWAY_TIMEOUT, "llm_timeout"),
+        ModelErrorClass::RateLimit => provider(StatusCode::TOO_MANY_REQUESTS, "llm_rate_limit"),
+        ModelErrorClass::Authentication => provider(StatusCode::UNAUTHORIZED, "llm_authentication"),
+        ModelErrorClass::Credits => {
+            provider(StatusCode::PAYMENT_REQUIRED, "llm_insufficient_credits")
+        }
+        ModelErrorClass::BadRequest => provider(StatusCode::BAD_REQUEST, "llm_bad_request"),
+        ModelErrorClass::Overloaded => plain(StatusCode::SERVICE_UNAVAILABLE, &error.detail),
+        ModelErrorClass::ContextOverflow => plain(StatusCode::BAD_REQUEST, &error.detail),
+        ModelErrorClass::Permission
+        | ModelErrorClass::NotFound
+        | ModelErrorClass::Connection
+        | ModelErrorClass::Server
+        | ModelErrorClass::EmptyAnswer
+        | ModelErrorClass::Unreadable => provider(StatusCode::INTERNAL_SERVER_ERROR, "llm_error"),
+    }
+}
