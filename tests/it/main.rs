@@ -9,6 +9,7 @@
 mod bad_input;
 mod cancel;
 mod crash;
+mod endings;
 mod layers;
 mod model;
 mod retries;
