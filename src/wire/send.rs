@@ -326,7 +326,7 @@ impl ItemIn {
         })
     }
 
-    /// The old form, one decision, names the message that asked instead of the call.
+    /// The old form, one decision, names the message that asked instead of the call; one that names nothing answers nothing.
     fn answers(self, index: usize) -> Result<Vec<Approval>, BadSend> {
         if let Some(answers) = self.approvals {
             return answers
@@ -338,10 +338,7 @@ impl ItemIn {
             index,
             field: "approvals",
         })?;
-        let tool_call_id = self.approval_request_id.ok_or(BadSend::Missing {
-            index,
-            field: "approval_request_id",
-        })?;
+        let tool_call_id = self.approval_request_id.ok_or(BadSend::NothingPending)?;
         Ok(vec![Approval::Decision {
             tool_call_id,
             approve,
@@ -465,7 +462,6 @@ mod tests {
             (json!({"content": "x"}), "role"),
             (json!({"type": "tool_return"}), "tool_returns"),
             (json!({"type": "approval"}), "approvals"),
-            (json!({"approve": true}), "approval_request_id"),
         ];
         for (item, field) in cases {
             assert_eq!(one(item), Err(BadSend::Missing { index: 0, field }));
@@ -506,8 +502,15 @@ mod tests {
 
     #[test]
     fn an_answer_to_nothing_is_refused() {
-        let body = json!({"messages": [{"approve": true, "approval_request_id": "message-1"}]});
-        assert_eq!(read(body), Err(BadSend::NothingPending));
+        for answer in [
+            json!({"approve": true, "approval_request_id": "message-1"}),
+            json!({"type": "approval", "approve": true}),
+        ] {
+            assert_eq!(
+                read(json!({"messages": [answer]})),
+                Err(BadSend::NothingPending)
+            );
+        }
     }
 
     #[test]
