@@ -30,19 +30,22 @@ async fn decision_31_a_stream_outlives_the_agent_under_it() {
         let world = World::new().await;
         let agent = world.agent(&[]).await;
         world.send(&agent, "warm").await;
-        let body = json!({"input": "[[silent:400]] survives", "streaming": true, "background": background});
+        let said = "[[silent:300]][[tool:memory_insert {\"label\":\"human\",\"new_string\":\"A\"}]] survives";
+        let body = json!({"input": said, "streaming": true, "background": background});
         let request = send(&world, &agent, &body);
         let reading = tokio::spawn(async move { request.send().await.unwrap().text().await });
+        // The first step was committed and shown; the agent dies of the next message, the commit of the second.
         world
-            .until("the model call", || async { world.model.requests() == 2 })
+            .until("the second step", || async { world.model.requests() == 3 })
             .await;
-        // The next message of the agent is this run's commit.
         world.panic_at("agent:1").await;
         let text = reading.await.unwrap().unwrap();
         assert_eq!(
             types(&text),
             [
                 "ping",
+                "tool_call_message",
+                "tool_return_message",
                 "assistant_message",
                 "stop_reason",
                 "usage_statistics",
@@ -51,6 +54,8 @@ async fn decision_31_a_stream_outlives_the_agent_under_it() {
             "background {background}: {text}"
         );
         assert!(text.contains("echo: survives"), "{text}");
+        let node = world.node(&format!("agent:{agent}")).await.unwrap();
+        assert_eq!(node["restarts"], 1, "the agent has died: {node}");
     }
 }
 
