@@ -8,7 +8,7 @@ use crate::domain::clock;
 use crate::domain::frame::Frame;
 use crate::domain::id::{AgentId, PingId, RunId};
 use crate::domain::piece::{self, Reading as View};
-use crate::domain::run::{End, Run, StopReason};
+use crate::domain::run::{ErrorClass, Run, RunError, StopReason};
 use crate::wire::stream::{self, DONE};
 use axum::body::{Body, Bytes};
 use axum::http::header;
@@ -30,8 +30,7 @@ pub(super) struct Stream {
     pub(super) facade: Facade,
     pub(super) agent: AgentId,
     pub(super) run: RunId,
-    /// `None`: the run's frames are gone, the stream is made of what it stored.
-    pub(super) reader: Option<FrameReader>,
+    pub(super) reader: FrameReader,
     pub(super) pings: bool,
     /// Frames carry numbers by which a client may resume.
     pub(super) background: bool,
@@ -40,9 +39,8 @@ pub(super) struct Stream {
 impl Stream {
     /// The stream as a response. A client that goes away drops it, which changes nothing for the run (decisions 21).
     pub(super) fn into_response(self) -> Response {
-        let position = self.reader.as_ref().map_or(0, FrameReader::position);
         let reading = Reading {
-            spoke: position > PING,
+            spoke: self.reader.position() > PING,
             stream: self,
             last_frame: Instant::now(),
             ended: false,
@@ -111,10 +109,7 @@ impl Reading {
     }
 
     async fn wait(&mut self) -> News {
-        let Some(reader) = &mut self.stream.reader else {
-            return News::Closed;
-        };
-        match timeout(PING_AFTER, reader.next()).await {
+        match timeout(PING_AFTER, self.stream.reader.next()).await {
             Err(_) => News::Silence,
             Ok(Ok(frames)) if frames.is_empty() => News::Closed,
             Ok(Ok(frames)) => News::Frames(frames),
@@ -136,67 +131,42 @@ impl Reading {
             [] => None,
             // One token, one frame: nothing to copy.
             [one] => Some(Bytes::clone(one)),
-            several => Some(
-                several
-                    .iter()
-                    .flat_map(|frame| frame.iter().copied())
-                    .collect(),
-            ),
+            several => {
+                let parts: Vec<&[u8]> = several.iter().map(|bytes| bytes.as_ref()).collect();
+                Some(parts.concat().into())
+            }
         }
     }
 
     fn ping(&self) -> Bytes {
-        let seq = self.stream.background.then(|| self.position());
+        let seq = self
+            .stream
+            .background
+            .then(|| self.stream.reader.position());
         stream::ping(PingId::new(), self.stream.run, clock::now(), seq).into()
     }
 
-    fn position(&self) -> u64 {
-        self.stream.reader.as_ref().map_or(0, FrameReader::position)
-    }
-
-    /// Goes on where the run goes on after a crash. A foreground run numbers its frames anew, and all of them but the ping
-    /// are new; a background run goes on counting.
+    /// Goes on where the run goes on after a crash; false when that does not come in time.
     async fn reattach(&mut self) -> bool {
-        let after = if self.stream.background {
-            self.position()
-        } else {
-            PING
-        };
-        let reader = self
-            .stream
-            .facade
-            .handles
-            .directory
-            .resumed(self.stream.run, after)
+        let directory = &self.stream.facade.handles.directory;
+        let reader = directory
+            .resumed(self.stream.run, self.stream.reader.position())
             .await;
-        let found = reader.is_some();
-        self.stream.reader = reader;
-        found
+        reader.map(|reader| self.stream.reader = reader).is_some()
     }
 
     /// Whether a client resumed after the very last frame: there is nothing to add to what it has.
     async fn was_at_the_end(&self) -> bool {
-        let Some(before) = self
-            .position()
-            .checked_sub(1)
-            .filter(|_| self.stream.background)
-        else {
+        let position = self.stream.reader.position();
+        if position == 0 || !self.stream.background {
+            return false;
+        }
+        let directory = &self.stream.facade.handles.directory;
+        let Ok(mut reader) = directory.frames(self.stream.run, position - 1).await else {
             return false;
         };
-        let Ok(mut reader) = self
-            .stream
-            .facade
-            .handles
-            .directory
-            .frames(self.stream.run, before)
-            .await
-        else {
-            return false;
-        };
-        reader
-            .next()
-            .await
-            .is_ok_and(|frames| frames.last().is_some_and(|last| last.bytes == DONE))
+        let frames = reader.next().await;
+        frames.is_ok_and(|frames| frames.last().is_some_and(|last| last.bytes == DONE))
     }
 
     /// The recorded end of a run whose frames do not hold it: one stop reason and one `[DONE]` (decisions 31), and before
@@ -209,7 +179,11 @@ impl Reading {
             Ok(outcome) => self.frames_of(&outcome),
             Err(refused) => {
                 tracing::warn!(run = %self.stream.run, %refused, "a stream is closed without the recorded end of its run");
-                end_of(self.stream.run, &End::internal("the run was interrupted"))
+                let error = RunError {
+                    class: ErrorClass::Internal,
+                    detail: "the run was interrupted".to_owned(),
+                };
+                failure(self.stream.run, StopReason::Error, error)
             }
         };
         frames
@@ -248,7 +222,8 @@ impl Reading {
             .output()
             .flat_map(|message| piece::pieces(message, &view))
             .map(Frame::Piece);
-        let first = (self.stream.pings && !self.spoke && self.position() < PING).then_some(ping);
+        let unseen = self.stream.reader.position() < PING;
+        let first = (self.stream.pings && unseen).then_some(ping);
         first
             .into_iter()
             .chain(pieces)
@@ -259,30 +234,23 @@ impl Reading {
 
 fn last_frames(run: &Run) -> Vec<Frame> {
     let stop_reason = run.stop_reason.unwrap_or(StopReason::Error);
-    if run.error.is_some() {
-        return end_of(
-            run.id,
-            &End {
-                stop_reason,
-                error: run.error.clone(),
-            },
-        );
+    match &run.error {
+        Some(error) => failure(run.id, stop_reason, error.clone()),
+        None => {
+            let usage = Frame::Usage {
+                usage: run.usage,
+                steps: run.steps,
+                context_tokens: run.context_tokens,
+            };
+            vec![Frame::Stop(stop_reason), usage, Frame::Done]
+        }
     }
-    let usage = Frame::Usage {
-        usage: run.usage,
-        steps: run.steps,
-        context_tokens: run.context_tokens,
-    };
-    vec![Frame::Stop(stop_reason), usage, Frame::Done]
 }
 
-fn end_of(run_id: RunId, end: &End) -> Vec<Frame> {
-    let error = end
-        .error
-        .clone()
-        .map(|error| Frame::Error { run_id, error });
-    [Some(Frame::Stop(end.stop_reason)), error, Some(Frame::Done)]
-        .into_iter()
-        .flatten()
-        .collect()
+fn failure(run_id: RunId, stop_reason: StopReason, error: RunError) -> Vec<Frame> {
+    vec![
+        Frame::Stop(stop_reason),
+        Frame::Error { run_id, error },
+        Frame::Done,
+    ]
 }

@@ -6,7 +6,6 @@ use super::error::ApiError;
 use super::extract::{self, Caller, header};
 use super::sse::Stream;
 use crate::actors::agent::Started;
-use crate::actors::refused::Refused;
 use crate::actors::run::Outcome;
 use crate::domain::id::{AgentId, RunId};
 use crate::domain::model::ModelErrorClass;
@@ -78,13 +77,9 @@ impl Turn {
         let background = self.body.background.unwrap_or(false);
         let started = self.start(run_type, mode, background, None).await?;
         let run = run_of(&started);
-        let (reader, background) = match &started {
-            Started::Live { run, .. } => (Some(run.frames(0)), run.background()),
-            Started::Ended(run) => match facade.handles.directory.frames(*run, 0).await {
-                Ok(reader) => (Some(reader), true),
-                Err(Refused::NotBackground(_)) => (None, false),
-                Err(refused) => return Err(refused.into()),
-            },
+        let reader = match &started {
+            Started::Live { run, .. } => run.frames(0),
+            Started::Ended(run) => facade.handles.directory.frames_of_repeat(*run).await?,
         };
         Ok(Stream {
             facade,

@@ -252,7 +252,7 @@ impl ImageIn {
             } => Ok(Image::Stored {
                 file_id: Some(file_id),
                 media_type,
-                data,
+                data: data.map(readable).transpose()?,
                 detail,
             }),
         }
@@ -260,9 +260,7 @@ impl ImageIn {
 }
 
 fn stored(media_type: String, data: String, detail: Option<String>) -> Result<Image, BadContent> {
-    STANDARD
-        .decode(&data)
-        .map_err(|error| BadContent::ImageData(error.to_string()))?;
+    let data = readable(data)?;
     let file_id = format!("file-{}", uuid::Uuid::new_v4());
     Ok(Image::Stored {
         file_id: Some(file_id),
@@ -270,6 +268,14 @@ fn stored(media_type: String, data: String, detail: Option<String>) -> Result<Im
         data: Some(data),
         detail,
     })
+}
+
+/// A provider would refuse every later turn of an agent that keeps an image it cannot read.
+fn readable(data: String) -> Result<String, BadContent> {
+    match STANDARD.decode(&data) {
+        Ok(_) => Ok(data),
+        Err(error) => Err(BadContent::ImageData(error.to_string())),
+    }
 }
 
 /// An address that carries the image itself needs no fetching.

@@ -6,7 +6,9 @@ use crate::domain::message::{Approval, ToolOutput, ToolReturn, ToolStatus};
 use crate::domain::model::LlmConfig;
 use crate::domain::run::{Input, InputRole, LaneId, RunOptions, RunRequest, StreamMode, View};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// Every field of the blocking, streaming and asynchronous requests; those of one form are ignored by the others.
 #[derive(Debug, Default, Deserialize)]
@@ -93,6 +95,9 @@ struct ItemIn {
     reason: Option<String>,
     // tool_return
     tool_returns: Option<Vec<ToolReturnIn>>,
+    /// Makes the reader take objects only: without it a list would be read by position.
+    #[serde(flatten)]
+    _others: HashMap<String, IgnoredAny>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -519,6 +524,7 @@ mod tests {
             json!({"messages": [{"role": "tool", "content": "x"}]}),
             json!({"messages": [{"type": "note", "role": "user", "content": "x"}]}),
             json!({"messages": [{"role": "user", "content": 7}]}),
+            json!({"messages": [["message", "1", null, "user", "hi"]]}),
             json!({"messages": [{"type": "approval", "approvals": [{"approve": true}]}]}),
             json!({"input": "x", "include_return_message_types": ["hidden_user_message"]}),
             json!({"input": "x", "max_steps": -1}),

@@ -217,7 +217,7 @@ async fn stream(
         facade,
         agent,
         run,
-        reader: Some(reader),
+        reader,
         pings,
         background: true,
     }
