@@ -20,7 +20,6 @@ use super::run::RunHandle;
 use super::run::worker::Context;
 use super::tree::Hung;
 use crate::domain::agent::{Agent as Settings, AgentChange};
-use crate::domain::block::Block;
 use crate::domain::history::Head;
 use crate::domain::id::{AgentId, MessageId, RunId, StepId, ToolId, UserId};
 use crate::domain::memory::Edit;
@@ -351,7 +350,6 @@ pub(crate) struct State {
     head: Head,
     /// The default lane's context, the system message first.
     window: Vec<Arc<Message>>,
-    blocks: Vec<Arc<Block>>,
     /// `Store::shared_revision` when the blocks were last compared.
     compared: Option<u64>,
     lane: Lane,

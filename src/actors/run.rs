@@ -192,6 +192,8 @@ pub(crate) struct Arguments {
     pub(crate) stream: StreamMode,
     /// Frames of an earlier incarnation that are on disk.
     pub(crate) stored_frames: u64,
+    /// What an earlier incarnation wrote: part of the answer, and shown already.
+    pub(crate) written: Vec<Arc<Message>>,
 }
 
 pub(crate) struct Run;
@@ -347,7 +349,7 @@ impl Actor for Run {
             replaced: false,
             step: None,
             closing: None,
-            messages: Vec::new(),
+            messages: arguments.written,
             waiting: Vec::new(),
             cancelling: Vec::new(),
             numbering: Numbering {

@@ -1,4 +1,4 @@
-//! Removes what is past its time: frames after their retention, the ranges of deleted agents, old idempotency keys.
+//! Removes what is past its time: frames after their retention, the ranges of deleted agents.
 //!
 //! Tree     `root` → `sweeper`
 //! Owns     nothing that anybody still reads.

@@ -196,3 +196,39 @@ async fn a_tool_that_panics_ends_its_call_and_not_the_run() {
     assert_eq!(answer["messages"][2]["content"], "echo: went on");
     world.assert_paired(&agent).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_outlives_its_agent_is_answered_whole() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    let said =
+        "[[tool:memory_insert {\"label\":\"human\",\"new_string\":\"x\"}]][[silent:400]] whole";
+    let answer = {
+        let (http, url) = (
+            world.http.clone(),
+            format!("{}/v1/agents/{agent}/messages", world.base),
+        );
+        tokio::spawn(async move {
+            let sent = http.post(url).json(&json!({"input": said})).send().await;
+            sent.unwrap().json::<serde_json::Value>().await.unwrap()
+        })
+    };
+    world
+        .until("the second step", || async { world.model.requests() == 2 })
+        .await;
+    world.panic_at("agent:1").await;
+    let answer = answer.await.unwrap();
+    let types: Vec<&str> = answer["messages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| message["message_type"].as_str().unwrap())
+        .collect();
+    let whole = [
+        "tool_call_message",
+        "tool_return_message",
+        "assistant_message",
+    ];
+    assert_eq!(types, whole, "{answer}");
+    world.assert_paired(&agent).await;
+}

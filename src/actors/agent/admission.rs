@@ -80,7 +80,7 @@ impl State {
         self.write(batch).await?;
         self.head = head;
         let handle = self
-            .open_run(record, inbox.0, 0)
+            .open_run(record, inbox.0, 0, Vec::new())
             .await
             .map_err(|error| InFlight::Untrusted(error.to_string()))?;
         self.lane.queue.push_back(handle.id());
@@ -198,6 +198,7 @@ impl State {
         record: Run,
         inbox: Inbox,
         stored_frames: u64,
+        written: Vec<Arc<Message>>,
     ) -> Result<RunHandle, ActorProcessingErr> {
         let arguments = run::Arguments {
             house: self.house.clone(),
@@ -207,6 +208,7 @@ impl State {
             run: Arc::new(record.clone()),
             stream: inbox.options.stream,
             stored_frames,
+            written,
         };
         let handle = run::spawn(arguments, self.live.actor.get_cell()).await?;
         self.live.enter(&handle);

@@ -177,7 +177,6 @@ impl State {
         self.write(batch).await?;
         self.head = head;
         self.window = window;
-        self.blocks = blocks;
         Ok(())
     }
 

@@ -54,7 +54,6 @@ struct Draft {
     /// The inputs of a failed first step are kept outside the context.
     inputs_in_context: bool,
     messages: Vec<Arc<Message>>,
-    blocks: Option<Vec<Arc<Block>>>,
     record: Run,
     /// `None`: the run has ended.
     inbox: Option<Inbox>,
@@ -140,7 +139,6 @@ impl State {
             inputs: Vec::new(),
             inputs_in_context,
             messages: Vec::new(),
-            blocks: None,
             record: open.record.clone(),
             inbox: Some(open.inbox.clone()),
         };
@@ -229,7 +227,6 @@ impl State {
             let (head, system) = self.recompiled(&draft.head, &blocks, None)?;
             draft.head = head;
             draft.system = system;
-            draft.blocks = Some(blocks);
         }
         Ok(())
     }
@@ -249,9 +246,6 @@ impl State {
             self.window.extend(draft.inputs.iter().cloned());
         }
         self.window.extend(draft.messages.iter().cloned());
-        if let Some(blocks) = draft.blocks {
-            self.blocks = blocks;
-        }
         let run = draft.record.id;
         let ended = draft
             .inbox
@@ -402,7 +396,6 @@ impl State {
                 *first = system;
             }
         }
-        self.blocks = blocks;
         self.compared = Some(revision);
         Ok(())
     }

@@ -71,7 +71,6 @@ pub(super) async fn load(
         settings: Arc::new(loaded.settings),
         head: loaded.head,
         window: loaded.window,
-        blocks: Vec::new(),
         compared: None,
         lane: Lane::default(),
         open: HashMap::new(),
@@ -154,7 +153,9 @@ impl State {
         batch.put_inbox(self.id(), &inbox);
         self.house.store.commit(batch).await?;
         let interrupted = interrupted_step(&inbox);
-        let handle = self.open_run(run, inbox, stored).await?;
+        let written = self.house.store.run_messages(self.id(), id)?;
+        let written = written.into_iter().map(Arc::new).collect();
+        let handle = self.open_run(run, inbox, stored, written).await?;
         match decision {
             Recovery::Resume => self.lane.queue.push_back(handle.id()),
             Recovery::CloseCallsAndResume => {
