@@ -1,14 +1,18 @@
 //! Language models over the network, and the one that is built in.
 //!
-//! `registry` knows which providers there are and what a handle stands for; a [`Model`] makes one call. Each dialect
-//! has a file (`openai`), and all of them put their answers together in `accumulator`.
+//! `registry` knows which providers there are and what a handle stands for; a [`Model`] makes one call. What
+//! differs between protocols is in a file for each (`openai`); how a call is made is in `call`, and all of them put their
+//! answers together in `accumulator`.
 
 mod accumulator;
+mod call;
 mod catalog;
 pub mod config;
 mod endpoint;
+mod failure;
 mod listing;
 mod openai;
+mod protocol;
 mod provider;
 mod registry;
 mod rehearsal;
@@ -16,6 +20,7 @@ mod setup;
 mod sse;
 #[cfg(test)]
 mod testing;
+mod transcript;
 mod vendors;
 
 pub use registry::{ProviderSummary, Providers, UnknownHandle};

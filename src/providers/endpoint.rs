@@ -49,9 +49,10 @@ impl Endpoint {
     }
 
     fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
-        match self.key() {
-            Some(key) => request.bearer_auth(key),
-            None => request,
+        match (self.key(), self.dialect.key_header) {
+            (Some(key), None) => request.bearer_auth(key),
+            (Some(key), Some(header)) => request.header(header, key),
+            (None, _) => request,
         }
     }
 

@@ -1,322 +1,40 @@
-//! OpenAI's chat completions, the dialect nearly everybody speaks: one call over HTTP, repeated where that is safe,
-//! with a bounded answer.
+//! OpenAI's chat completions, the protocol nearly everybody speaks.
 
 mod answer;
 mod body;
-mod failure;
-mod transcript;
 
-use super::Model;
-use super::accumulator::{Accumulator, MAX_ANSWER_BYTES, Misfit};
-use super::endpoint::{Endpoint, causes};
-use super::sse::EventReader;
+use super::accumulator::Accumulator;
+use super::call::text;
+use super::catalog;
+use super::endpoint::Endpoint;
+use super::protocol::{Protocol, Reader};
 use super::vendors::PLAIN;
-use crate::domain::model::{
-    Answer, Delta, ModelError, ModelErrorClass as Class, ModelRequest, Trace,
-};
-use answer::{Completion, Reader};
-use bytes::Bytes;
-use failure::{Complaint, Failure, Repeat};
-use futures_util::future::BoxFuture;
-use jiff::Timestamp;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Response, StatusCode};
-use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::{Instant, timeout, timeout_at};
+use crate::domain::model::{Answer, ModelRequest, Trace};
 
-/// Tries after the first.
-const REPEATS: u32 = 3;
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
-/// A server that asks for more patience than this gets no second try.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
-/// How long the end of a stream is waited for after `[DONE]`, so that its connection can be used again.
-const TAIL_PATIENCE: Duration = Duration::from_millis(50);
-/// Bytes of a refusal that are read.
-const MAX_COMPLAINT_BYTES: usize = 64 * 1024;
-
-/// The models of one endpoint; which one is in the request.
 #[derive(Debug)]
-pub(crate) struct OpenAi {
-    pub(crate) endpoint: Arc<Endpoint>,
-}
+pub(crate) struct ChatCompletions;
 
-impl Model for OpenAi {
-    fn answer<'a>(
-        &'a self,
-        request: &'a ModelRequest,
-        deltas: &'a mut (dyn FnMut(Delta) + Send),
-    ) -> BoxFuture<'a, Result<Answer, ModelError>> {
-        Box::pin(self.call(request, deltas))
-    }
-}
-
-impl OpenAi {
-    /// Tries until there is an answer, a failure that would stay the same, or no time.
-    async fn call(
-        &self,
-        request: &ModelRequest,
-        deltas: &mut (dyn FnMut(Delta) + Send),
-    ) -> Result<Answer, ModelError> {
-        let body = Bytes::from(body::bytes(
-            request,
-            &self.endpoint.dialect,
-            self.endpoint.is_official(),
-        ));
-        let limit = self.endpoint.timeouts.call();
-        let deadline = Instant::now() + limit;
-        let mut tries = 0;
-        loop {
-            let attempt = self.attempt(request, body.clone(), deltas);
-            let failure = match timeout_at(deadline, attempt).await {
-                Ok(Ok(answer)) => return Ok(traced(answer, body)),
-                Ok(Err(failure)) => failure,
-                Err(_) => self.timeout(format!("has not finished after {limit:?}")),
-            };
-            let pause = match failure.repeat {
-                Repeat::After(asked) if tries < REPEATS => asked.unwrap_or_else(|| pause(tries)),
-                _ => return Err(failure.error),
-            };
-            if Instant::now() + pause >= deadline {
-                return Err(failure.error);
-            }
-            tracing::debug!(provider = self.endpoint.name, tries, ?pause, error = %failure.error, "trying again");
-            tokio::time::sleep(pause).await;
-            tries += 1;
-        }
+impl Protocol for ChatCompletions {
+    fn path(&self, _request: &ModelRequest) -> String {
+        "/chat/completions".to_owned()
     }
 
-    async fn attempt(
+    fn body(&self, request: &ModelRequest, endpoint: &Endpoint) -> Vec<u8> {
+        body::bytes(request, &endpoint.dialect, endpoint.is_official())
+    }
+
+    fn reader<'d>(
         &self,
         request: &ModelRequest,
-        body: Bytes,
-        deltas: &mut (dyn FnMut(Delta) + Send),
-    ) -> Result<Answer, Failure> {
-        let response = self.send(request.stream, body).await?;
+        accumulator: Accumulator<'d>,
+    ) -> Box<dyn Reader + 'd> {
         let thinks = body::effort(&request.config).is_some_and(|effort| effort != "minimal")
-            && super::catalog::reasons(&request.config.model);
-        let mut reader = Reader::new(Accumulator::new(deltas), thinks);
-        let read = if is_stream(&response, request.stream) {
-            self.read_stream(response, &mut reader).await
-        } else {
-            self.read_whole(response, &mut reader).await
-        };
-        match read {
-            Ok(()) => reader.into_answer().map_err(|misfit| self.misfit(misfit)),
-            Err(failure) if reader.emitted() => Err(Failure {
-                repeat: Repeat::Never,
-                ..failure
-            }),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// A response with a good status.
-    async fn send(&self, stream: bool, body: Bytes) -> Result<Response, Failure> {
-        let url = format!("{}/chat/completions", self.endpoint.base_url);
-        let post = self
-            .endpoint
-            .post(&url)
-            .map_err(|reason| self.last(Class::Connection, &reason))?;
-        let sending = post
-            .header(CONTENT_TYPE, "application/json")
-            .body(body)
-            .send();
-        let patience = if stream {
-            self.endpoint.timeouts.first_byte()
-        } else {
-            self.endpoint.timeouts.call()
-        };
-        let sent = timeout(patience, sending).await;
-        let sent =
-            sent.map_err(|_| self.timeout(format!("has not begun to answer after {patience:?}")))?;
-        let response = sent.map_err(|error| self.broken(&error, "cannot be reached"))?;
-        if response.status().is_success() {
-            Ok(response)
-        } else {
-            Err(self.refusal(response).await)
-        }
-    }
-
-    async fn refusal(&self, response: Response) -> Failure {
-        let (status, wait) = (response.status(), retry_after(response.headers()));
-        // A refusal whose body does not come is still a refusal.
-        let body = self
-            .body(response, MAX_COMPLAINT_BYTES)
-            .await
-            .unwrap_or_default();
-        self.complaint(&Complaint::read(&body), status.as_u16(), wait)
-    }
-
-    fn complaint(&self, complaint: &Complaint, status: u16, wait: Option<Duration>) -> Failure {
-        let class = complaint.class(status);
-        let reason = StatusCode::from_u16(status)
-            .ok()
-            .and_then(|status| status.canonical_reason());
-        let message = if complaint.message.is_empty() {
-            reason.unwrap_or("no reason given")
-        } else {
-            &complaint.message
-        };
-        let what = format!("answered {status}: {message}");
-        let patient = wait.is_none_or(|wait| wait <= LONGEST_RETRY_AFTER);
-        if failure::passes(status, class) && patient {
-            Failure {
-                repeat: Repeat::After(wait),
-                ..self.passing(class, &what)
-            }
-        } else {
-            self.last(class, &what)
-        }
-    }
-
-    async fn read_whole(&self, response: Response, reader: &mut Reader<'_>) -> Result<(), Failure> {
-        let body = self.body(response, MAX_ANSWER_BYTES).await?;
-        self.take(&body, reader)
-    }
-
-    async fn read_stream(
-        &self,
-        mut response: Response,
-        reader: &mut Reader<'_>,
-    ) -> Result<(), Failure> {
-        let mut events = EventReader::default();
-        while let Some(bytes) = self.piece(&mut response).await? {
-            events.push(&bytes);
-            while let Some(data) = events
-                .next()
-                .map_err(|error| self.unreadable(&error.to_string()))?
-            {
-                if data == b"[DONE]" {
-                    // Only for the connection's sake: what comes, or fails, after the end is not ours.
-                    drop(timeout(TAIL_PATIENCE, response.chunk()).await);
-                    return Ok(());
-                }
-                self.take(&data, reader)?;
-            }
-        }
-        match events.finish() {
-            Some(data) if data == b"[DONE]" => return Ok(()),
-            // Half an event at the end of a broken stream is no event.
-            Some(data) if serde_json::from_slice::<Completion<'_>>(&data).is_ok() => {
-                self.take(&data, reader)?
-            }
-            _ => (),
-        }
-        if reader.is_finished() {
-            Ok(())
-        } else {
-            Err(self.passing(
-                Class::Connection,
-                "closed the connection before the answer was complete",
-            ))
-        }
-    }
-
-    /// One completion, or one chunk, or an error in the place of either.
-    fn take(&self, data: &[u8], reader: &mut Reader<'_>) -> Result<(), Failure> {
-        let completion: Completion<'_> = serde_json::from_slice(data).map_err(|_| {
-            self.unreadable(&format!(
-                "something that is no chat completion: {}",
-                failure::shortened(&start(data))
-            ))
-        })?;
-        if let Some(error) = completion.error.as_ref().filter(|error| !error.is_null()) {
-            let complaint = Complaint::of(error);
-            return Err(self.complaint(&complaint, complaint.implied_status(), None));
-        }
-        reader
-            .take(completion)
-            .map_err(|misfit| self.misfit(misfit))
-    }
-
-    /// A body of at most `limit` bytes.
-    async fn body(&self, mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
-        let mut body = Vec::new();
-        while let Some(bytes) = self.piece(&mut response).await? {
-            body.extend_from_slice(&bytes);
-            if body.len() > limit {
-                return Err(self.unreadable(&format!("more than {} MiB", limit / (1024 * 1024))));
-            }
-        }
-        Ok(body)
-    }
-
-    async fn piece(&self, response: &mut Response) -> Result<Option<Bytes>, Failure> {
-        let idle = self.endpoint.timeouts.idle();
-        match timeout(idle, response.chunk()).await {
-            Ok(piece) => piece.map_err(|error| self.broken(&error, "broke off its answer")),
-            Err(_) => Err(self.timeout(format!("went silent for {idle:?}"))),
-        }
-    }
-
-    /// The connection does not come about, or breaks.
-    fn broken(&self, error: &reqwest::Error, what: &str) -> Failure {
-        let class = if error.is_timeout() {
-            Class::Timeout
-        } else {
-            Class::Connection
-        };
-        self.passing(class, &format!("{what}: {}", causes(error)))
-    }
-
-    /// Our patience is over. Not repeated: what was slow once would take as long again.
-    fn timeout(&self, what: String) -> Failure {
-        self.last(Class::Timeout, &what)
-    }
-
-    fn unreadable(&self, what: &str) -> Failure {
-        self.last(Class::Unreadable, &format!("answered with {what}"))
-    }
-
-    fn misfit(&self, misfit: Misfit) -> Failure {
-        let class = match misfit {
-            Misfit::Empty => Class::EmptyAnswer,
-            Misfit::TooLarge => Class::Unreadable,
-        };
-        self.last(class, &format!("gave {misfit}"))
-    }
-
-    fn last(&self, class: Class, what: &str) -> Failure {
-        self.failure(class, what, Repeat::Never)
-    }
-
-    fn passing(&self, class: Class, what: &str) -> Failure {
-        self.failure(class, what, Repeat::After(None))
-    }
-
-    fn failure(&self, class: Class, what: &str, repeat: Repeat) -> Failure {
-        let what = failure::without_keys(what, self.endpoint.key());
-        let detail = format!("the provider {} {what}", self.endpoint.name);
-        let error = ModelError { class, detail };
-        Failure { error, repeat }
+            && catalog::reasons(&request.config.model);
+        Box::new(answer::Reader::new(accumulator, thinks))
     }
 }
 
-/// Servers that do not stream answer with one JSON document, whatever they were asked.
-fn is_stream(response: &Response, asked: bool) -> bool {
-    let kind = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or("");
-    kind.starts_with("text/event-stream")
-        || (asked && !kind.starts_with("application/json") && !kind.starts_with("text/html"))
-}
-
-fn start(data: &[u8]) -> String {
-    String::from_utf8_lossy(&data[..data.len().min(4_096)]).into_owned()
-}
-
-/// Adds what was sent. The bytes are nobody else's by now, so they become the text without a copy.
-fn traced(mut answer: Answer, body: Bytes) -> Answer {
-    answer.trace.request = text(body.into());
-    answer
-}
-
-/// The trace of an answer that no server gave, as if one that speaks this dialect had.
+/// The trace of an answer that no server gave, as if one that speaks this protocol had.
 pub(crate) fn trace_without_server(request: &ModelRequest, answer: &Answer) -> Trace {
     let response = answer::response(None, Some(request.config.model.clone()), answer);
     Trace {
@@ -324,41 +42,3 @@ pub(crate) fn trace_without_server(request: &ModelRequest, answer: &Answer) -> T
         response: response.to_string(),
     }
 }
-
-fn text(json: Vec<u8>) -> String {
-    String::from_utf8(json).expect("serde_json writes UTF-8")
-}
-
-/// Before the `tries`-th repeat, from 0: anything up to a bound that doubles (full jitter).
-fn pause(tries: u32) -> Duration {
-    let bound = LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.pow(tries));
-    // A fresh hasher is seeded at random: enough to keep clients from coming back together.
-    let random = RandomState::new().hash_one(tries);
-    bound.mul_f64(random as f64 / u64::MAX as f64)
-}
-
-/// How long the server asks to be left alone: `retry-after-ms`, seconds, or a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
-    let seconds = |text: &str| {
-        text.parse()
-            .ok()
-            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-    };
-    let milliseconds = text(reqwest::header::HeaderName::from_static("retry-after-ms"));
-    if let Some(wait) = milliseconds
-        .and_then(|text| text.parse().ok())
-        .map(Duration::from_millis)
-    {
-        return Some(wait);
-    }
-    let text = text(RETRY_AFTER)?;
-    let until = || {
-        let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-        Some(Duration::try_from(date.duration_since(Timestamp::now())).unwrap_or_default())
-    };
-    seconds(text).or_else(until)
-}
-
-#[cfg(test)]
-mod tests;

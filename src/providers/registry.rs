@@ -2,10 +2,10 @@
 //! choose from.
 
 use super::Model;
+use super::call::Remote;
 use super::catalog::{self, MAX_DEFAULT_WINDOW};
 use super::config::{Listing, ProvidersConfig};
 use super::listing::Listed;
-use super::openai::OpenAi;
 use super::provider::{NotOffered, Provider, config_for};
 use super::rehearsal::{self, Rehearsal};
 use super::setup::{self, Setup};
@@ -103,8 +103,9 @@ impl Providers {
             class: ModelErrorClass::NotFound,
             detail: format!("no configured provider has the model {handle}"),
         })?;
-        Ok(Arc::new(OpenAi {
+        Ok(Arc::new(Remote {
             endpoint: provider.endpoint.clone(),
+            protocol: provider.endpoint.dialect.protocol,
         }))
     }
 

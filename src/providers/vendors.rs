@@ -1,6 +1,8 @@
-//! The providers that are known by name: where they are, which variables configure them, where their dialect of
-//! OpenAI's chat completions differs. Data; adding a provider is adding a line.
+//! The providers that are known by name: where they are, which variables configure them, which protocol they speak and
+//! with which peculiarities. Data; adding a provider is adding a line.
 
+use super::openai::ChatCompletions;
+use super::protocol::Protocol;
 use crate::domain::model::Handle;
 
 /// One provider of the table.
@@ -27,6 +29,9 @@ pub(crate) struct Dialect {
     pub(crate) replay: Replay,
     /// Whether `tool_choice` may name a function; otherwise a named tool becomes `required`.
     pub(crate) names_tools: bool,
+    /// The header that carries the key; `authorization` as a bearer token if there is none.
+    pub(crate) key_header: Option<&'static str>,
+    pub(crate) protocol: &'static dyn Protocol,
 }
 
 /// Which list of models the endpoint has.
@@ -62,6 +67,8 @@ pub(crate) const PLAIN: Dialect = Dialect {
     output_limit: OutputLimit::MaxCompletionTokens,
     replay: Replay::WhenKnown,
     names_tools: true,
+    key_header: None,
+    protocol: &ChatCompletions,
 };
 
 /// Servers that know only `max_tokens`.

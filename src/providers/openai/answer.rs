@@ -3,6 +3,8 @@
 use crate::domain::message::{Part, ToolCall};
 use crate::domain::model::{Answer, Finish, Usage};
 use crate::providers::accumulator::{Accumulator, CallFragment, Misfit};
+use crate::providers::failure::Complaint;
+use crate::providers::protocol::{self, Fault};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -13,7 +15,7 @@ const TEXT: u32 = 1;
 
 /// A whole answer, or one chunk of it. Everything may be missing: servers leave out what they have nothing to say of.
 #[derive(Deserialize)]
-pub(crate) struct Completion<'a> {
+struct Completion<'a> {
     #[serde(borrow, default)]
     id: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -26,7 +28,7 @@ pub(crate) struct Completion<'a> {
     #[serde(default)]
     x_groq: Option<Value>,
     #[serde(default)]
-    pub(crate) error: Option<Value>,
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -107,17 +109,7 @@ impl<'d> Reader<'d> {
         }
     }
 
-    pub(crate) fn emitted(&self) -> bool {
-        self.accumulator.emitted()
-    }
-
-    /// Whether what came so far may stand as the answer although the end was not announced.
-    pub(crate) fn is_finished(&self) -> bool {
-        self.accumulator.is_finished()
-    }
-
-    /// Takes a whole answer or one more chunk.
-    pub(crate) fn take(&mut self, completion: Completion<'_>) -> Result<(), Misfit> {
+    fn completion(&mut self, completion: Completion<'_>) -> Result<(), Misfit> {
         keep_first(&mut self.id, completion.id);
         keep_first(&mut self.model, completion.model);
         let groq = || {
@@ -189,9 +181,27 @@ impl<'d> Reader<'d> {
             arguments: &arguments,
         })
     }
+}
 
-    /// The answer, with the response put together for the trace.
-    pub(crate) fn into_answer(self) -> Result<Answer, Misfit> {
+impl protocol::Reader for Reader<'_> {
+    fn take(&mut self, data: &[u8]) -> Result<(), Fault> {
+        let completion: Completion<'_> =
+            serde_json::from_slice(data).map_err(|_| Fault::Unreadable("chat completion"))?;
+        if let Some(error) = completion.error.as_ref().filter(|error| !error.is_null()) {
+            return Err(Fault::Refused(Complaint::of(error)));
+        }
+        Ok(self.completion(completion)?)
+    }
+
+    fn emitted(&self) -> bool {
+        self.accumulator.emitted()
+    }
+
+    fn is_finished(&self) -> bool {
+        self.accumulator.is_finished()
+    }
+
+    fn into_answer(self: Box<Self>) -> Result<Answer, Misfit> {
         let mut answer = self.accumulator.into_answer()?;
         answer.trace.response = response(self.id, self.model, &answer).to_string();
         Ok(answer)
@@ -277,14 +287,14 @@ pub(super) fn response(id: Option<String>, model: Option<String>, answer: &Answe
 mod tests {
     use super::*;
     use crate::domain::model::Delta;
+    use crate::providers::protocol::Reader as _;
 
     fn read(chunks: &[Value], thinks: bool) -> (Answer, Vec<Delta>) {
         let mut deltas = Vec::new();
         let mut push = |delta| deltas.push(delta);
-        let mut reader = Reader::new(Accumulator::new(&mut push), thinks);
+        let mut reader = Box::new(Reader::new(Accumulator::new(&mut push), thinks));
         for chunk in chunks {
-            let text = chunk.to_string();
-            reader.take(serde_json::from_str(&text).unwrap()).unwrap();
+            reader.take(chunk.to_string().as_bytes()).unwrap();
         }
         (reader.into_answer().unwrap(), deltas)
     }

@@ -2,10 +2,10 @@
 //! Equal requests give equal bytes, and a longer conversation begins with the bytes of the shorter one, so that
 //! providers find their prefix caches.
 
-use super::transcript::{self, CallIds, Entry, Turn};
 use crate::domain::message::{Image, Message, Part, ToolOutput, ToolReturn};
 use crate::domain::model::{LlmConfig, ModelRequest, ResponseFormat, ToolChoice, ToolSchema};
 use crate::providers::catalog;
+use crate::providers::transcript::{self, CallIds, Entry, Turn};
 use crate::providers::vendors::{Dialect, OutputLimit, Replay};
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -2,6 +2,7 @@ use super::*;
 use crate::domain::message::Part;
 use crate::domain::model::Finish;
 use crate::providers::config::{ApiKey, Timeouts};
+use crate::providers::openai::ChatCompletions;
 use crate::providers::testing::{Reply, Server, read_request, request};
 use crate::providers::vendors::PLAIN;
 use serde_json::json;
@@ -11,15 +12,15 @@ use tokio::net::TcpListener;
 
 const KEY: &str = "secret-key";
 
-fn model(server: &Server) -> OpenAi {
+fn model(server: &Server) -> Remote {
     model_with(server, Timeouts::default())
 }
 
-fn model_with(server: &Server, timeouts: Timeouts) -> OpenAi {
+fn model_with(server: &Server, timeouts: Timeouts) -> Remote {
     model_at(server.base_url.clone(), timeouts)
 }
 
-fn model_at(base_url: String, timeouts: Timeouts) -> OpenAi {
+fn model_at(base_url: String, timeouts: Timeouts) -> Remote {
     let name = || "openai".to_owned();
     let endpoint = Endpoint {
         name: name(),
@@ -31,13 +32,14 @@ fn model_at(base_url: String, timeouts: Timeouts) -> OpenAi {
         timeouts,
         client: OnceLock::new(),
     };
-    OpenAi {
+    Remote {
         endpoint: Arc::new(endpoint),
+        protocol: &ChatCompletions,
     }
 }
 
 /// Asks for a streamed or a whole answer; gives the result and how many deltas came.
-async fn ask(model: &OpenAi, stream: bool) -> (Result<Answer, ModelError>, usize) {
+async fn ask(model: &Remote, stream: bool) -> (Result<Answer, ModelError>, usize) {
     let mut request = request("gpt-4o-mini", "hello");
     request.stream = stream;
     let mut deltas = 0;
