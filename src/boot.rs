@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Why the daemon is not running.
@@ -123,14 +124,24 @@ pub async fn start(config: Config) -> Result<Running, BootError> {
 /// # Errors
 /// As `start`; and when the tree gave up, after which a service manager should start the process again.
 pub async fn serve(config: Config) -> Result<(), BootError> {
+    // Before anything else: a signal that came during the start would end the process without a drain.
+    let mut signals = Signals::listen()?;
     let data = config.data.path.clone();
     let mut running = start(config).await?;
-    running.providers.refresh().await;
-    greet(&running, &data);
-    let signal = signal();
-    tokio::select! {
-        () = running.root.gave_up() => return Err(BootError("the supervision tree gave up; what was acknowledged is on disk".to_owned())),
-        () = signal => (),
+    let providers = running.providers.clone();
+    let greeting = async {
+        providers.refresh().await;
+        greet(&running, &data);
+    };
+    let stopped = tokio::select! {
+        () = greeting => false,
+        () = signals.next() => true,
+    };
+    if !stopped {
+        tokio::select! {
+            () = running.root.gave_up() => return Err(BootError("the supervision tree gave up; what was acknowledged is on disk".to_owned())),
+            () = signals.next() => (),
+        }
     }
     eprintln!(
         "stopping: runs in the foreground may end, runs in the background go on after the next start"
@@ -337,17 +348,27 @@ fn greet(running: &Running, data: &Path) {
     }
 }
 
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        tracing::error!("signals cannot be received: only a kill will stop this process");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => (),
-        _ = interrupt.recv() => (),
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, BootError> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| BootError::because("signals cannot be received", error))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => (),
+            _ = self.interrupt.recv() => (),
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! The committer: one thread through which every write goes.
 //!
-//! It takes what waits as one group, applies batch after batch (each for itself, so a refused one fails alone and the
-//! next sees the last), then makes the whole group durable with one flush and one sync, then answers. Conditions and
-//! epochs are checked here, in order, against what is applied (decisions 16, 29, 32).
+//! It takes what waits as one group, checks batch after batch (a refused one fails alone, the next sees the last), applies
+//! the group as one write, makes it durable with one flush and one sync, then answers. Conditions and epochs are checked
+//! here, in order (decisions 16, 29, 32). One write, because sled hands its buffer to its pool of threads before and after
+//! each: written batch by batch, half of the daemon's processor time went into waking them.
 
 use super::batch::{Batch, Condition};
 use super::engine::EngineError;
 use super::migrate;
-use super::resolve::{Refusal, resolve};
+use super::resolve::{Draft, Refusal};
 use super::space::Space;
 use super::{Durability, Health, Shared};
 use crate::domain::id::AgentId;
@@ -129,15 +130,43 @@ struct Committer {
     receiver: Receiver<Command>,
 }
 
-/// What became of one command.
-enum Done {
-    Answered,
-    /// Applied; the answer waits for the sync of the group.
-    Applied(Option<Answer<()>>),
+/// A group on its way to the disk.
+#[derive(Default)]
+struct Group {
+    draft: Draft,
+    /// Answered when everything is durable.
+    durable: Vec<Option<Answer<()>>>,
+    /// Answered when everything is applied.
+    relaxed: Vec<Option<Answer<()>>>,
+    fences: Vec<(Answer<Epoch>, Epoch)>,
     /// Last command of this store.
-    Close(Answer<()>),
-    /// The engine failed under it.
-    Broken(Option<Answer<()>>, EngineError),
+    close: Option<Answer<()>>,
+}
+
+impl Group {
+    /// Answers those who wait for what was applied.
+    fn applied(&mut self) {
+        for to in self.relaxed.drain(..) {
+            answer_if_wanted(to, Ok(()));
+        }
+        for (to, epoch) in self.fences.drain(..) {
+            answer(to, Ok(epoch));
+        }
+    }
+
+    /// Tells all who still wait that the outcome is not known.
+    fn fail(self, error: &EngineError) {
+        let failed = || CommitError::Failed(error.to_string());
+        for to in self.durable.into_iter().chain(self.relaxed) {
+            answer_if_wanted(to, Err(failed()));
+        }
+        for (to, _) in self.fences {
+            answer(to, Err(failed()));
+        }
+        if let Some(to) = self.close {
+            answer(to, Err(failed()));
+        }
+    }
 }
 
 /// Tells whoever waits; that nobody does any more is no failure.
@@ -157,9 +186,9 @@ impl Committer {
     fn work(mut self) {
         let mut space = Space::new(&self.shared);
         while let Ok(first) = self.receiver.recv() {
-            let group = self.group(first);
-            let taken = group.len();
-            let close = self.carry_out(group, space.is_full());
+            let commands = self.waiting(first);
+            let taken = commands.len();
+            let close = self.carry_out(commands, space.is_full());
             self.shared.waiting.fetch_sub(taken, Ordering::Relaxed);
             if let Some(close) = close {
                 return answer(close, self.close());
@@ -185,7 +214,7 @@ impl Committer {
         written.map_err(|error| CommitError::Failed(error.to_string()))
     }
 
-    fn group(&self, first: Command) -> Vec<Command> {
+    fn waiting(&self, first: Command) -> Vec<Command> {
         let mut bytes = first.bytes();
         let mut group = vec![first];
         while group.len() < MOST_COMMANDS && bytes < MOST_BYTES {
@@ -198,89 +227,86 @@ impl Committer {
         group
     }
 
-    /// Applies a group and answers all of it; the answer to a `Close` is left to the caller.
-    fn carry_out(&mut self, group: Vec<Command>, full: bool) -> Option<Answer<()>> {
-        let mut applied = Vec::with_capacity(group.len());
-        let mut close = None;
-        let mut commands = group.into_iter();
-        for command in commands.by_ref() {
-            match self.one(command, full) {
-                Done::Answered => (),
-                Done::Applied(answer) => applied.push(answer),
-                Done::Close(answer) => {
-                    close = Some(answer);
-                    break;
-                }
-                Done::Broken(answer, error) => {
-                    applied.push(answer);
-                    self.fail(applied, commands, &error);
-                    self.reopen(&error);
+    /// Applies a group as one write and answers all of it; the answer to a `Close` is left to the caller.
+    fn carry_out(&mut self, commands: Vec<Command>, full: bool) -> Option<Answer<()>> {
+        let mut group = Group::default();
+        // `Close` is the last command of anybody; what follows it is dropped and so sees the store closed.
+        for command in commands {
+            self.add(command, full, &mut group);
+            if group.close.is_some() {
+                break;
+            }
+        }
+        let written = self.apply(&group.draft);
+        if let Err(error) = written {
+            group.fail(&error);
+            self.reopen(&error);
+            return None;
+        }
+        group.applied();
+        if !group.durable.is_empty() {
+            match self.make_durable() {
+                Ok(()) => group
+                    .durable
+                    .drain(..)
+                    .flatten()
+                    .for_each(|to| answer(to, Ok(()))),
+                Err(error) => {
+                    group.fail(&error);
                     return None;
                 }
             }
         }
-        // `Close` is the last command of anybody; what still follows is dropped and so sees the store closed.
-        drop(commands);
-        if !applied.is_empty() {
-            match self.make_durable() {
-                Ok(()) => applied
-                    .into_iter()
-                    .flatten()
-                    .for_each(|to| answer(to, Ok(()))),
-                Err(error) => self.fail(applied, std::iter::empty(), &error),
-            }
-        }
-        close
+        group.close
     }
 
-    fn one(&mut self, command: Command, full: bool) -> Done {
+    fn add(&mut self, command: Command, full: bool, group: &mut Group) {
         match command {
-            Command::Commit { batch, answer } => self.commit(*batch, answer, full),
-            Command::Fence { agent, answer: to } => {
+            Command::Commit { batch, answer } => {
+                let relaxed = batch.relaxed;
+                match self.draft(*batch, full, &mut group.draft) {
+                    Ok(()) if relaxed => group.relaxed.push(answer),
+                    Ok(()) => group.durable.push(answer),
+                    Err(refused) => answer_if_wanted(answer, Err(refused)),
+                }
+            }
+            // Answered when what stands before it is applied: who asked reads next (decisions 29).
+            Command::Fence { agent, answer } => {
                 self.last_epoch += 1;
                 let epoch = Epoch(self.last_epoch);
                 self.epochs.insert(agent, epoch);
-                answer(to, Ok(epoch));
-                Done::Answered
+                group.fences.push((answer, epoch));
             }
             Command::Release { agent, epoch } => {
                 if self.epochs.get(&agent) == Some(&epoch) {
                     self.epochs.remove(&agent);
                 }
-                Done::Answered
             }
-            Command::Close { answer } => Done::Close(answer),
+            Command::Close { answer } => group.close = Some(answer),
         }
     }
 
-    fn commit(&self, batch: Batch, to: Option<Answer<()>>, full: bool) -> Done {
-        let relaxed = batch.relaxed;
-        let refused = match self.admit(&batch, full) {
-            Err(refused) => refused,
-            Ok(()) => match resolve(&self.shared.disk, batch) {
-                Err(Refusal::Condition(condition)) => CommitError::Conflict(condition),
-                Err(Refusal::Unreadable(error)) => CommitError::Failed(error.to_string()),
-                Ok(resolved) => {
-                    if let Err(error) = self
-                        .shared
-                        .disk
-                        .with(|engine| engine.apply(&resolved.changes))
-                    {
-                        return Done::Broken(to, error);
-                    }
-                    if resolved.shared {
-                        self.shared.revision.fetch_add(1, Ordering::Release);
-                    }
-                    if !relaxed {
-                        return Done::Applied(to);
-                    }
-                    answer_if_wanted(to, Ok(()));
-                    return Done::Answered;
-                }
-            },
-        };
-        answer_if_wanted(to, Err(refused));
-        Done::Answered
+    /// Adds a batch to what will be applied, or refuses it without a trace.
+    fn draft(&self, batch: Batch, full: bool, draft: &mut Draft) -> Result<(), CommitError> {
+        self.admit(&batch, full)?;
+        draft
+            .add(&self.shared.disk, batch)
+            .map_err(|refusal| match refusal {
+                Refusal::Condition(condition) => CommitError::Conflict(condition),
+                Refusal::Unreadable(error) => CommitError::Failed(error.to_string()),
+            })
+    }
+
+    fn apply(&self, draft: &Draft) -> Result<(), EngineError> {
+        if !draft.changes.is_empty() {
+            self.shared
+                .disk
+                .with(|engine| engine.apply(&draft.changes))?;
+        }
+        if draft.shared {
+            self.shared.revision.fetch_add(1, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// Whether this batch may be applied at all.
@@ -315,28 +341,6 @@ impl Committer {
             return Err(error);
         }
         Ok(())
-    }
-
-    fn fail(
-        &self,
-        applied: Vec<Option<Answer<()>>>,
-        rest: impl Iterator<Item = Command>,
-        error: &EngineError,
-    ) {
-        let failed = || Err(CommitError::Failed(error.to_string()));
-        applied
-            .into_iter()
-            .for_each(|to| answer_if_wanted(to, failed()));
-        for command in rest {
-            match command {
-                Command::Commit { answer: to, .. } => answer_if_wanted(to, failed()),
-                Command::Fence { answer: to, .. } => {
-                    answer(to, Err(CommitError::Failed(error.to_string())))
-                }
-                Command::Close { answer: to } => answer(to, failed()),
-                Command::Release { .. } => (),
-            }
-        }
     }
 
     /// Closes and opens the engine (decisions 37). Agents know more than the disk now, so all are fenced off.

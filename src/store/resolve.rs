@@ -1,10 +1,9 @@
-//! From a batch to the engine's keys and values, against the newest applied state. Only the committer comes here, so
-//! what is read cannot change before it is written.
+//! From batches to the engine's keys and values, against the newest applied state and what earlier batches of the group
+//! change of it. Only the committer comes here, so what is read cannot change before it is written.
 //!
 //! Every key that will be written is read first. That finds old pieces and entries that need no write, and it finds a
 //! damaged place in the file before anything is applied.
 
-use super::ReadError;
 use super::batch::{Batch, Condition, Op};
 use super::blocks::{BlockVersion, Link};
 use super::codec::Stored;
@@ -12,9 +11,11 @@ use super::disk::Disk;
 use super::engine::{Changes, Value};
 use super::keys::{self, Key, KeyRange, list};
 use super::pieces;
+use super::{ReadError, bad_entry};
 use crate::domain::block::BlockLink;
 use crate::domain::id::{AgentId, BlockId};
 use crate::domain::page::Order;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Why a batch is not applied.
@@ -30,49 +31,83 @@ impl From<ReadError> for Refusal {
     }
 }
 
-/// What a batch comes to.
-pub(super) struct Resolved {
+/// What a group of batches comes to, over what is applied.
+#[derive(Default)]
+pub(super) struct Draft {
     pub(super) changes: Changes,
     /// A block or a link was touched.
     pub(super) shared: bool,
 }
 
-/// Checks the conditions of `batch` and turns its operations into changes.
-pub(super) fn resolve(disk: &Arc<Disk>, batch: Batch) -> Result<Resolved, Refusal> {
-    let mut pending = Pending {
-        disk,
-        changes: Changes::new(),
-        shared: false,
-    };
-    batch
-        .conditions
-        .into_iter()
-        .try_for_each(|condition| pending.check(condition))?;
-    // Old labels go before new ones come, so that two links of one batch can exchange theirs.
-    batch.ops.iter().try_for_each(|op| pending.free_label(op))?;
-    batch
-        .ops
-        .into_iter()
-        .try_for_each(|op| pending.carry_out(op))?;
-    Ok(Resolved {
-        changes: pending.changes,
-        shared: pending.shared,
-    })
+impl Draft {
+    /// Checks the conditions of `batch` against the state as it will be and adds its operations. A refused batch leaves
+    /// nothing behind.
+    pub(super) fn add(&mut self, disk: &Arc<Disk>, batch: Batch) -> Result<(), Refusal> {
+        let mut pending = Pending {
+            disk,
+            before: &self.changes,
+            changes: Changes::new(),
+            shared: false,
+        };
+        batch
+            .conditions
+            .into_iter()
+            .try_for_each(|condition| pending.check(condition))?;
+        // Old labels go before new ones come, so that two links of one batch can exchange theirs.
+        batch.ops.iter().try_for_each(|op| pending.free_label(op))?;
+        batch
+            .ops
+            .into_iter()
+            .try_for_each(|op| pending.carry_out(op))?;
+        let Pending {
+            changes, shared, ..
+        } = pending;
+        self.changes.extend(changes);
+        self.shared |= shared;
+        Ok(())
+    }
 }
 
-/// The state as it will be: what this batch changes over what is applied.
+/// The state as it will be: what this batch changes, over what its group changed before it, over what is applied.
 struct Pending<'a> {
     disk: &'a Arc<Disk>,
+    before: &'a Changes,
     changes: Changes,
     shared: bool,
 }
 
 impl Pending<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
-        match self.changes.get(key) {
+        match self.changes.get(key).or_else(|| self.before.get(key)) {
             Some(change) => Ok(change.clone()),
             None => self.disk.get(key),
         }
+    }
+
+    /// The keys of a range that hold something.
+    fn keys(&self, range: KeyRange) -> Result<BTreeSet<Key>, ReadError> {
+        if range.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let changed = |changes: &Changes| -> Vec<(Key, bool)> {
+            let within = changes.range(range.from.clone()..range.to.clone());
+            within
+                .map(|(key, change)| (key.clone(), change.is_some()))
+                .collect()
+        };
+        let changed = [changed(self.before), changed(&self.changes)].concat();
+        let applied = self.disk.scan(range, Order::Ascending);
+        let mut keys = applied
+            .map(|pair| pair.map(|(key, _)| key))
+            .collect::<Result<BTreeSet<Key>, ReadError>>()?;
+        for (key, holds) in changed {
+            if holds {
+                keys.insert(key);
+            } else {
+                keys.remove(&key);
+            }
+        }
+        Ok(keys)
     }
 
     fn holds(&self, key: &[u8]) -> Result<bool, ReadError> {
@@ -185,8 +220,8 @@ impl Pending<'_> {
     }
 
     fn clear(&mut self, range: KeyRange) -> Result<(), ReadError> {
-        for pair in self.disk.scan(range, Order::Ascending) {
-            self.changes.insert(pair?.0, None);
+        for key in self.keys(range)? {
+            self.changes.insert(key, None);
         }
         Ok(())
     }
@@ -226,18 +261,21 @@ impl Pending<'_> {
     }
 
     fn agents_of(&self, block: BlockId) -> Result<Vec<AgentId>, ReadError> {
-        super::blocks::agents(self.disk, block).collect()
+        let keys = self.keys(keys::block_agents(block))?;
+        let agent = |key: &Key| {
+            keys::last_id(key)
+                .map(AgentId::from_bytes)
+                .ok_or_else(|| bad_entry(key))
+        };
+        keys.iter().map(agent).collect()
     }
 
     fn unlist(&mut self, agent: AgentId) -> Result<(), ReadError> {
         self.shared = true;
         self.clear(keys::list_of_agent(list::ACTIVE, agent))?;
         self.clear(keys::list_of_agent(list::CALLBACKS, agent))?;
-        for pair in self
-            .disk
-            .scan(keys::section(agent, keys::section::LINK), Order::Ascending)
-        {
-            if let Some(block) = keys::last_id(&pair?.0) {
+        for link in self.keys(keys::section(agent, keys::section::LINK))? {
+            if let Some(block) = keys::last_id(&link) {
                 self.unset(keys::block_agent(BlockId::from_bytes(block), agent))?;
             }
         }

@@ -1,0 +1,49 @@
+//! How fast is the whole? The real binary as a process, a model server as another (this program again), and a client
+//! here, all on the same cores.
+//!
+//! `cargo bench --bench load` runs every part, `cargo bench --bench load -- messages start` those two.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a measurement that cannot be taken has nothing to go on with"
+)]
+
+mod client;
+mod daemon;
+mod figures;
+mod model;
+mod parts;
+
+use daemon::Model;
+
+const PARTS: [&str; 6] = ["messages", "frames", "tokens", "cancel", "start", "history"];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // The client is one thread: more of them would take the cores from what is measured.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    if arguments.iter().any(|argument| argument == model::ARGUMENT) {
+        return runtime.block_on(model::serve());
+    }
+    let wanted = |part: &&str| {
+        let named = |argument: &String| PARTS.contains(&argument.as_str());
+        !arguments.iter().any(named) || arguments.iter().any(|argument| argument == part)
+    };
+    runtime.block_on(async {
+        let model = Model::start();
+        figures::machine();
+        for part in PARTS.iter().filter(|part| wanted(part)) {
+            match *part {
+                "messages" => parts::messages(&model).await,
+                "frames" => parts::frames(&model).await,
+                "tokens" => parts::tokens(&model).await,
+                "cancel" => parts::cancel(&model).await,
+                "start" => parts::start(&model).await,
+                _ => parts::history(&model).await,
+            }
+        }
+    });
+}
