@@ -30,12 +30,15 @@ pub struct AgentView {
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Relations {
+    /// The ids of the messages in context.
+    pub messages: bool,
     pub blocks: bool,
     pub tools: bool,
 }
 
 impl Relations {
     pub const ALL: Self = Self {
+        messages: true,
         blocks: true,
         tools: true,
     };
@@ -405,7 +408,11 @@ fn view(house: &House, id: AgentId, relations: Relations) -> Result<Option<Agent
     let (Some(agent), Some(head)) = (store.agent(id)?, store.head(id)?) else {
         return Ok(None);
     };
-    let message_ids = store.message_ids_at(id, head.default_lane.spans())?;
+    let message_ids = if relations.messages {
+        store.message_ids_at(id, head.default_lane.spans())?
+    } else {
+        Vec::new()
+    };
     let blocks = if relations.blocks {
         attached(store, id)?
     } else {

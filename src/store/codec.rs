@@ -111,6 +111,13 @@ pub(super) fn decode<T: Stored>(bytes: &[u8]) -> Result<T, Unreadable> {
     }
 }
 
+/// The first bytes of the payload of a record in the newest version, out of its first piece; the checksum is not looked at.
+pub(super) fn peek<T: Stored, const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    let (&[kind, version, _], payload) = bytes.split_first_chunk::<HEADER>()?;
+    let newest = kind == T::KIND as u8 && version == T::VERSION;
+    payload.first_chunk().filter(|_| newest).copied()
+}
+
 /// The payload as this version's shape. All bytes must be used.
 pub(super) fn read<R: Decode<()> + Encode>(payload: &[u8]) -> Result<R, Unreadable> {
     match bincode::decode_from_slice(payload, CONFIG) {

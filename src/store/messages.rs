@@ -1,11 +1,11 @@
 //! Messages: one record each, in the order they were committed.
 
 use super::batch::Batch;
-use super::codec::{Kind, Stored};
+use super::codec::{self, Kind, Stored};
 use super::disk::damaged;
 use super::keys::{self, KeyRange, section};
 use super::record::record;
-use super::{ReadError, Store, bad_entry};
+use super::{ReadError, Store, bad_entry, pieces};
 use crate::domain::history::Span;
 use crate::domain::id::{AgentId, MessageId, RunId};
 use crate::domain::message::{
@@ -141,27 +141,54 @@ impl Store {
     /// # Errors
     /// `Damaged` also when one of them is not there.
     pub fn messages_at(&self, agent: AgentId, spans: &[Span]) -> Result<Vec<Message>, ReadError> {
-        let mut messages = Vec::new();
+        self.placed(agent, spans, |key, value| {
+            self.disk().assemble(key, Some(value))
+        })
+    }
+
+    /// The ids of the messages at these places, in their order. Nothing else of the messages is read.
+    pub fn message_ids_at(
+        &self,
+        agent: AgentId,
+        spans: &[Span],
+    ) -> Result<Vec<MessageId>, ReadError> {
+        self.placed(agent, spans, |key, value| {
+            if let Some(id) = codec::peek::<Message, 16>(pieces::beginning(&value)) {
+                return Ok(Some(MessageId::from_bytes(id)));
+            }
+            let message: Option<Message> = self.disk().assemble(key, Some(value))?;
+            Ok(message.map(|message| message.id))
+        })
+    }
+
+    fn placed<T>(
+        &self,
+        agent: AgentId,
+        spans: &[Span],
+        read: impl Fn(&[u8], Vec<u8>) -> Result<Option<T>, ReadError>,
+    ) -> Result<Vec<T>, ReadError> {
+        let mut found = Vec::new();
         for span in spans {
             let end = span.first.saturating_add(span.count);
             let range = KeyRange {
                 from: keys::message(agent, span.first),
                 to: keys::message(agent, end),
             };
-            let before = messages.len() as u64;
-            for message in self.disk().records(range, Order::Ascending) {
-                messages.push(message?);
+            let before = found.len() as u64;
+            for pair in self.disk().scan(range, Order::Ascending) {
+                let (key, value) = pair?;
+                found.extend(read(&key, value)?);
             }
-            let found = messages.len() as u64 - before;
-            if found != span.count {
+            let there = found.len() as u64 - before;
+            if there != span.count {
                 let detail = format!(
-                    "{found} of the messages {} to {} are there, {} should be",
+                    "{there} of the messages {} to {} are there, {} should be",
                     span.first, end, span.count
                 );
                 return Err(damaged(&keys::message(agent, span.first), detail));
             }
         }
-        Ok(messages)
+        Ok(found)
     }
 
     /// Agent and sequence of a message; `None` also when its agent is deleted.

@@ -39,6 +39,14 @@ pub(super) fn count(value: Option<&[u8]>) -> u16 {
     }
 }
 
+/// How the record begins whose key holds `first`.
+pub(super) fn beginning(first: &[u8]) -> &[u8] {
+    match first {
+        [CUT, rest @ ..] => rest.get(HEADER - 1..).unwrap_or_default(),
+        whole => whole,
+    }
+}
+
 /// The record whose key holds `first`; `None` when these pieces are not of one record.
 pub(super) fn join(first: Value, others: impl Iterator<Item = Value>) -> Option<Value> {
     if first.first() != Some(&CUT) {

@@ -2,8 +2,7 @@
 
 use super::keys::{self, list, section};
 use super::{CallbackEntry, ReadError, Store, bad_entry};
-use crate::domain::history::Span;
-use crate::domain::id::{AgentId, MessageId, RunId};
+use crate::domain::id::{AgentId, RunId};
 use crate::domain::page::Order;
 use crate::domain::run::Run;
 use jiff::Timestamp;
@@ -12,19 +11,6 @@ impl Store {
     /// Whether the agent is there and not deleted; cheaper than reading its settings.
     pub fn agent_exists(&self, id: AgentId) -> Result<bool, ReadError> {
         Ok(self.disk().holds(&keys::settings(id))? && !self.is_buried(id)?)
-    }
-
-    /// The ids of the messages at these places, in their order.
-    pub fn message_ids_at(
-        &self,
-        agent: AgentId,
-        spans: &[Span],
-    ) -> Result<Vec<MessageId>, ReadError> {
-        Ok(self
-            .messages_at(agent, spans)?
-            .into_iter()
-            .map(|message| message.id)
-            .collect())
     }
 
     /// The agent's newest runs, newest first.

@@ -38,6 +38,7 @@ pub(super) fn routes() -> Router<Facade> {
 impl Shown {
     pub(super) fn relations(self) -> Relations {
         Relations {
+            messages: true,
             blocks: self.blocks,
             tools: self.tools,
         }

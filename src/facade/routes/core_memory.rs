@@ -34,7 +34,11 @@ pub(super) fn routes() -> Router<Facade> {
 }
 
 async fn retrieve(State(facade): State<Facade>, PathId(agent): PathId<AgentId>) -> Answer<Value> {
-    let view = facade.handles.reads.agent(agent, Relations::ALL).await?;
+    let relations = Relations {
+        blocks: true,
+        ..Relations::default()
+    };
+    let view = facade.handles.reads.agent(agent, relations).await?;
     let blocks: Vec<Block> = view
         .blocks
         .iter()

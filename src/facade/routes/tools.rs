@@ -28,12 +28,11 @@ async fn of_agent(
     params: Params,
 ) -> Answer<Vec<Tool>> {
     let page: Page<ToolId> = params.page(10, Order::Descending)?;
-    let mut tools = facade
-        .handles
-        .reads
-        .agent(agent, Relations::ALL)
-        .await?
-        .tools;
+    let relations = Relations {
+        tools: true,
+        ..Relations::default()
+    };
+    let mut tools = facade.handles.reads.agent(agent, relations).await?.tools;
     if page.order == Order::Descending {
         tools.reverse();
     }
