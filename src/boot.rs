@@ -50,6 +50,16 @@ impl Running {
         }
     }
 
+    fn gave_up(&self) -> BootError {
+        let reason = match &self.store.health().borrow().lost {
+            Some(reason) => format!("the store takes no more writes, {reason}"),
+            None => {
+                "a service of the supervision tree died too often, the log says of what".to_owned()
+            }
+        };
+        BootError(format!("{reason}; what was acknowledged is on disk"))
+    }
+
     /// What the facade holds, for tests and benches in this process.
     pub fn handles(&self) -> &Handles {
         &self.handles
@@ -139,7 +149,7 @@ pub async fn serve(config: Config) -> Result<(), BootError> {
     };
     if !stopped {
         tokio::select! {
-            () = running.root.gave_up() => return Err(BootError("the supervision tree gave up; what was acknowledged is on disk".to_owned())),
+            () = running.root.gave_up() => return Err(running.gave_up()),
             () = signals.next() => (),
         }
     }

@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod connect;
 mod lists;
+mod log;
 mod screen;
 mod text;
 mod tree;
@@ -211,7 +212,9 @@ async fn run(Arguments { config, command }: Arguments) -> Result<(), CliError> {
     };
     match command {
         Command::Serve { data, listen } => {
-            Ok(boot::serve(Config::load(&sources(Some(data), Some(listen)))?).await?)
+            let config = Config::load(&sources(Some(data), Some(listen)))?;
+            log::start(&config.log);
+            Ok(boot::serve(config).await?)
         }
         Command::Chat {
             chat,

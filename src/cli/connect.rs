@@ -1,6 +1,7 @@
 //! Finding the daemon to talk to, or starting one.
 
 use super::client::Client;
+use super::log;
 use super::{CliError, Server, screen};
 use crate::boot::{self, Running};
 use crate::config::{Config, Secret, Sources};
@@ -63,7 +64,9 @@ async fn start(config: Config) -> Result<Session, CliError> {
         .password
         .as_ref()
         .map(|password| password.expose().to_owned());
-    let daemon = boot::start(config.embedded()).await?;
+    let config = config.embedded();
+    log::start(&config.log);
+    let daemon = boot::start(config).await?;
     let client = Client::new(&http(daemon.address), password)?;
     screen::note(&format!(
         "No daemon was running, so one runs here until you leave: {}",

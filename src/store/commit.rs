@@ -367,7 +367,6 @@ impl Shared {
     }
 
     fn lose(&self, reason: String) {
-        error!(reason, "the store takes no more writes");
         self.health
             .send_modify(|health: &mut Health| health.lost = Some(reason));
     }

@@ -85,7 +85,10 @@ fn read<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, EngineError> {
 
 /// After a failed write nobody knows what was written, whatever the reason.
 fn write<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, EngineError> {
-    read(call).map_err(|error| EngineError::Broken(error.to_string()))
+    read(call).map_err(|error| match error {
+        EngineError::Damaged(reason) => EngineError::Broken(reason),
+        EngineError::Broken(_) | EngineError::Closed => error,
+    })
 }
 
 impl Engine for SledEngine {
