@@ -10,6 +10,7 @@ mod bad_input;
 mod cancel;
 mod crash;
 mod endings;
+mod full_disk;
 mod layers;
 mod model;
 mod retries;

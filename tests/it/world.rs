@@ -3,8 +3,10 @@
 use crate::model::Model;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ pub(crate) struct World {
     pub(crate) base: String,
     port: u16,
     settings: Vec<(String, String)>,
+    disk: Option<SmallDisk>,
     process: Option<Child>,
     pub(crate) http: Client,
 }
@@ -30,6 +33,19 @@ impl World {
 
     /// With environment variables for the daemon.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        Self::build(settings, tempfile::tempdir().unwrap(), None).await
+    }
+
+    /// With a data folder on a file system of its own that holds so many MiB.
+    pub(crate) async fn on_small_disk(mib: u64, settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let disk = SmallDisk::mount(&data, mib);
+        Self::build(settings, folder, Some(disk)).await
+    }
+
+    async fn build(settings: &[(&str, &str)], folder: TempDir, disk: Option<SmallDisk>) -> Self {
         static TLS: Once = Once::new();
         TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let port = TcpListener::bind("127.0.0.1:0")
@@ -42,11 +58,12 @@ impl World {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let mut world = Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder,
             model: Model::start().await,
             base: format!("http://127.0.0.1:{port}"),
             port,
             settings,
+            disk,
             process: None,
             http: Client::new(),
         };
@@ -65,7 +82,11 @@ impl World {
             .append(true)
             .open(self.folder.path().join("log"))
             .unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_greenroom"));
+        let program = env!("CARGO_BIN_EXE_greenroom");
+        let mut command = match &self.disk {
+            Some(disk) => disk.command(program),
+            None => Command::new(program),
+        };
         command
             .args([
                 "serve",
@@ -102,6 +123,17 @@ impl World {
 
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Starts the daemon again once it has ended by itself.
+    pub(crate) async fn start_after_its_end(&mut self) {
+        let status = self.process.as_mut().unwrap().wait().unwrap();
+        assert!(!status.success(), "{status}");
+        self.start().await;
+    }
+
+    pub(crate) fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().unwrap()
     }
 
     /// `kill -9`.
@@ -284,6 +316,85 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// A file system in memory, seen by its own processes only: in a mount namespace, which needs no rights where user
+/// namespaces are allowed. Gone with this value.
+pub(crate) struct SmallDisk {
+    holder: Child,
+    as_root: bool,
+    folder: PathBuf,
+}
+
+impl SmallDisk {
+    fn mount(folder: &Path, mib: u64) -> Self {
+        let as_root = rustix::process::geteuid().is_root();
+        let script = "mount -t tmpfs -o size=$1m tmpfs \"$2\" && echo mounted && exec cat";
+        let mut holder = Command::new("unshare")
+            .arg("--mount")
+            .args((!as_root).then_some("--map-root-user"))
+            .args(["sh", "-c", script, "sh", &mib.to_string()])
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare (util-linux) is there");
+        let mut said = String::new();
+        let output = holder.stdout.take().unwrap();
+        BufReader::new(output).read_line(&mut said).unwrap();
+        assert_eq!(
+            said, "mounted\n",
+            "a small file system cannot be mounted: this test needs root or user namespaces"
+        );
+        Self {
+            holder,
+            as_root,
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// A command that runs `program` where the file system is seen.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--mount", "--target", &self.holder.id().to_string()]);
+        if !self.as_root {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        command.arg(program);
+        command
+    }
+
+    fn filler(&self) -> PathBuf {
+        let inside = self.folder.strip_prefix("/").unwrap().join("filler");
+        Path::new(&format!("/proc/{}/root", self.holder.id())).join(inside)
+    }
+
+    /// Leaves so many bytes free.
+    pub(crate) fn fill(&self, free: u64) {
+        let mut file = File::create(self.filler()).unwrap();
+        let piece = vec![0; 64 * 1024];
+        let left = || {
+            let found = rustix::fs::statvfs(self.filler()).unwrap();
+            found.f_bavail * found.f_frsize
+        };
+        while left() > free {
+            let size = piece.len().min(usize::try_from(left() - free).unwrap());
+            if file.write_all(&piece[..size]).is_err() {
+                break;
+            }
+        }
+    }
+
+    pub(crate) fn empty(&self) {
+        std::fs::remove_file(self.filler()).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(self.holder.kill());
+        drop(self.holder.wait());
     }
 }
 
