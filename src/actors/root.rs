@@ -142,6 +142,8 @@ impl Actor for Root {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        #[cfg(feature = "faults")]
+        super::faults::point("root");
         match event {
             SupervisionEvent::ActorTerminated(child, _, _) => {
                 state.died(&myself, child.get_id(), "it was stopped").await

@@ -1,13 +1,14 @@
-//! Removes what is past its time: frames after their retention, the ranges of deleted agents.
+//! Removes what is past its time: frames after their retention, idempotency keys, the ranges of deleted agents.
 //!
 //! Tree     `root` → `sweeper`
 //! Owns     nothing that anybody still reads.
 //! Restart  permanent.
 
+use super::ask::tell;
 use super::house::House;
 use super::tree::Hung;
 use crate::domain::clock;
-use crate::domain::id::RunId;
+use crate::domain::id::{AgentId, RunId};
 use crate::domain::page::Order;
 use crate::store::{Batch, Swept};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -16,6 +17,10 @@ use std::time::Duration;
 
 /// Keys of a deleted agent that are removed in one batch.
 const KEYS_AT_ONCE: usize = 500;
+/// Agents whose idempotency keys are looked at in one round.
+const AGENTS_A_ROUND: usize = 500;
+/// Expired keys of one agent that are removed in one round.
+const IDEMPOTENCY_AT_ONCE: usize = 1_000;
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(60);
 
@@ -28,6 +33,8 @@ pub(crate) struct State {
     house: Arc<House>,
     /// The last run whose frames were looked at.
     past: Option<RunId>,
+    /// The last agent whose idempotency keys were; `None` begins with the oldest.
+    past_agent: Option<AgentId>,
     _plate: Hung,
 }
 
@@ -48,10 +55,12 @@ impl Actor for Sweeper {
             restarts,
             Arc::default(),
         );
+        tell(&myself, Sweep);
         myself.send_interval(ROUND, || Sweep);
         Ok(State {
             house,
             past: None,
+            past_agent: None,
             _plate: plate,
         })
     }
@@ -74,6 +83,7 @@ impl Actor for Sweeper {
 impl State {
     async fn sweep(&mut self) -> Result<(), String> {
         self.frames().await?;
+        self.idempotency().await?;
         let store = self.house.store.clone();
         let buried = store.buried().map_err(|error| error.to_string())?;
         for agent in buried {
@@ -114,6 +124,33 @@ impl State {
         for (agent, run, _) in old.into_iter().filter(|(_, _, background)| *background) {
             let mut batch = Batch::shared();
             batch.delete_frames(agent, run);
+            self.house.store.commit_relaxed(batch);
+        }
+        Ok(())
+    }
+
+    /// Idempotency keys after their 24 hours, of some agents each round.
+    async fn idempotency(&mut self) -> Result<(), String> {
+        let (store, past, now) = (self.house.store.clone(), self.past_agent, clock::now());
+        let look = move || {
+            let agents = store.agents_by_created(Order::Ascending, past)?;
+            let agents: Vec<AgentId> = agents.take(AGENTS_A_ROUND).collect::<Result<_, _>>()?;
+            let mut batch = Batch::shared();
+            for agent in &agents {
+                for key in store.expired_idempotency(*agent, now, IDEMPOTENCY_AT_ONCE)? {
+                    batch.delete_idempotency(*agent, key);
+                }
+            }
+            Ok((agents, batch))
+        };
+        let (agents, batch) = super::reads::blocking(look)
+            .await
+            .map_err(|refused| refused.to_string())?;
+        self.past_agent = agents
+            .last()
+            .copied()
+            .filter(|_| agents.len() == AGENTS_A_ROUND);
+        if !batch.is_empty() {
             self.house.store.commit_relaxed(batch);
         }
         Ok(())

@@ -42,6 +42,7 @@ async fn an_agent_that_dies_is_restarted_and_its_client_is_answered() {
     );
     let node = world.node(&format!("agent:{agent}")).await.unwrap();
     assert_eq!(node["restarts"], 1, "{node}");
+    assert!(world.log().contains("an agent died and will be restarted"));
     world.assert_paired(&agent).await;
 }
 
@@ -167,6 +168,69 @@ async fn services_are_restarted_at_once_and_counted() {
             format!("echo: {kind}")
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sweeper_is_restarted_when_its_first_round_kills_it() {
+    let world = World::with(&[("GREENROOM_FAULT_PANIC", "sweeper:1")]).await;
+    world
+        .until("the restart of the sweeper", || async {
+            let node = world.node("sweeper").await.unwrap_or_default();
+            node["restarts"] == 1 && node["status"] == "running"
+        })
+        .await;
+}
+
+/// Asks the library for something; whether there was an answer, good or bad.
+async fn poke_the_library(world: &World) -> bool {
+    let block = json!({"label": "x", "value": "y"});
+    let request = world.http.post(format!("{}/v1/blocks/", world.base));
+    request.json(&block).send().await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fourth_death_of_a_service_ends_the_process_and_the_next_one_goes_on() {
+    let mut world = World::new().await;
+    let agent = world.agent(&[]).await;
+    world.send(&agent, "before").await;
+    for death in 1..=4 {
+        world.panic_at("library:1").await;
+        poke_the_library(&world).await;
+        if death < 4 {
+            let restarted = || async {
+                let node = world.node("library").await.unwrap_or_default();
+                node["restarts"] == death && node["status"] == "running"
+            };
+            world.until(&format!("death {death}"), restarted).await;
+        }
+    }
+    world.start_after_its_end().await;
+    assert!(
+        world
+            .log()
+            .contains("a service of the supervision tree died too often"),
+        "{}",
+        world.log()
+    );
+    let answer = world.send(&agent, "after").await;
+    assert_eq!(answer["messages"][0]["content"], "echo: after");
+    assert_eq!(world.history(&agent).await.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_death_of_root_ends_the_process_and_the_next_one_goes_on() {
+    let mut world = World::new().await;
+    let agent = world.agent(&[]).await;
+    let run = world.start_run(&agent, "[[silent:1500]] survives").await;
+    world
+        .until("the model call", || async { world.model.requests() == 1 })
+        .await;
+    world.panic_at("root:1,library:1").await;
+    poke_the_library(&world).await;
+    world.start_after_its_end().await;
+    let record = world.ended(&run).await;
+    assert_eq!(record["status"], "completed", "{record}");
+    world.assert_paired(&agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
