@@ -237,6 +237,7 @@ pub(crate) enum Msg {
         call_id: String,
         reply: Reply<()>,
     },
+    CallReturned(RunId, Box<CallEnd>),
     Commit(Box<StepCommit>, Reply<Committed>),
     // from runs
     NeedContext(RunId),
@@ -444,6 +445,7 @@ impl Actor for Agent {
                     state.call_started(run, step, *assistant, call_id).await,
                 )?;
             }
+            Msg::CallReturned(run, end) => state.call_returned(run, &end),
             Msg::Commit(commit, reply) => state.commit_and_answer(*commit, reply).await?,
             Msg::NeedContext(run) => state.give_context(run),
             Msg::Close(commit) => state.close(*commit).await?,
@@ -541,7 +543,7 @@ impl State {
             self.window.iter().skip(1).cloned().collect()
         };
         if !started {
-            messages.extend(self.input_messages(&open.inbox).into_iter().map(Arc::new));
+            messages.extend(open.inbox.messages(self.id()).into_iter().map(Arc::new));
         }
         open.handle.start(Context {
             agent: self.settings.clone(),

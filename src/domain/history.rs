@@ -1,6 +1,7 @@
 //! What an agent lived through: its counters and which stored messages stand in each lane's context.
 
 use super::id::BlockId;
+use super::message::Message;
 use super::run::StopReason;
 use jiff::Timestamp;
 
@@ -20,6 +21,25 @@ pub struct Head {
     pub last_run_completion: Option<Timestamp>,
     pub last_run_duration_ms: Option<u64>,
     pub last_stop_reason: Option<StopReason>,
+}
+
+impl Head {
+    /// Gives a message its place at the end of the history, and of the default lane's context if it belongs there. Its time
+    /// is neither before the last message's nor after `now`, but for a clock that went back.
+    pub fn place(&mut self, message: &mut Message, now: Timestamp, in_context: bool) {
+        message.sequence = self.next_sequence;
+        message.created_at = message
+            .created_at
+            .max(self.last_created_at)
+            .min(now.max(self.last_created_at));
+        message.updated_at = message.created_at;
+        self.next_sequence += 1;
+        self.stored_messages += 1;
+        self.last_created_at = message.created_at;
+        if in_context {
+            self.default_lane.append(message.sequence);
+        }
+    }
 }
 
 /// What the system message was compiled from (decisions 33).

@@ -1,10 +1,11 @@
 //! The life of a run as a value: what was asked, where it stands, how it ended.
 
-use super::id::{AgentId, ConversationId, RunId, StepId, ToolId};
-use super::message::Part;
+use super::clock;
+use super::id::{AgentId, ConversationId, MessageId, RunId, StepId, ToolId};
+use super::message::{Message, Part, Role, ToolReturn};
 use super::model::{LlmConfig, ModelErrorClass, Usage};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RunStatus {
@@ -148,6 +149,23 @@ pub struct Run {
     pub body_hash: [u8; 32],
     /// The answer reached a client in full: a repeat of the request is a new one.
     pub delivered: bool,
+}
+
+impl Run {
+    /// Writes the end into the record; `now` is never before the run's acceptance.
+    pub fn close(&mut self, end: &End, now: Timestamp) {
+        self.status = end.stop_reason.status();
+        self.stop_reason = Some(end.stop_reason);
+        self.completed_at = Some(now.max(self.created_at));
+        self.error.clone_from(&end.error);
+        if let Some(error) = &end.error {
+            self.metadata["error"] = json!({
+                "type": error.error_type(),
+                "message": error.message(),
+                "detail": error.detail,
+            });
+        }
+    }
 }
 
 /// How messages are shown to whoever asked for the run (`request_config` on the wire).
@@ -399,13 +417,42 @@ pub struct Inbox {
     pub accepted: u64,
     pub inputs: Vec<Input>,
     /// The ids of the messages that the inputs become.
-    pub input_ids: Vec<super::id::MessageId>,
+    pub input_ids: Vec<MessageId>,
     pub options: RunOptions,
     /// Goes on after a restart of the process: it does not need its client.
     pub resume: bool,
     pub progress: Progress,
     /// Times this run was picked up again after a crash.
     pub recoveries: u32,
+}
+
+impl Inbox {
+    /// The stored messages that the inputs become.
+    pub fn messages(&self, agent: AgentId) -> Vec<Message> {
+        let message = |(input, id): (&Input, &MessageId)| {
+            let role = match input.role {
+                InputRole::User => Role::User,
+                InputRole::System => Role::System,
+                InputRole::Assistant => Role::Assistant,
+            };
+            let mut message = Message::new(agent, role, clock::now());
+            message.id = *id;
+            message.content = input.content.clone();
+            message.name = input.name.clone();
+            message.otid = Some(input.otid.clone().unwrap_or_else(|| id.piece_otid(0)));
+            message.sender_id = input.sender_id.clone();
+            message.group_id = input.group_id.clone();
+            message.batch_item_id = input.batch_item_id.clone();
+            message.run_id = Some(self.run_id);
+            message.conversation_id = self.lane.conversation();
+            message
+        };
+        self.inputs
+            .iter()
+            .zip(&self.input_ids)
+            .map(message)
+            .collect()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -424,9 +471,9 @@ pub enum Phase {
     /// Calls with outside effects were started: the model's message and what came back so far.
     Tools {
         step_id: StepId,
-        assistant: Box<super::message::Message>,
+        assistant: Box<Message>,
         started: Vec<String>,
-        finished: Vec<super::message::ToolReturn>,
+        finished: Vec<ToolReturn>,
     },
 }
 

@@ -76,6 +76,46 @@ async fn a_background_run_goes_on_after_kill_9_and_a_foreground_run_is_closed() 
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_had_returned_keeps_its_return_and_the_one_under_way_is_of_unknown_outcome() {
+    let mut world = World::new().await;
+    let agent = world.agent(&["test_slow"]).await;
+    let said = "[[parallel:test_slow {\"seconds\":0.01} | test_slow {\"seconds\":30}]] went on";
+    let run = world.start_run(&agent, said).await;
+    world
+        .until("the second call", || async {
+            let node = world.node(&format!("run:{run}")).await.unwrap_or_default();
+            node["tool"] == "test_slow" && node["uptime_ms"].as_u64() > Some(300)
+        })
+        .await;
+    world.kill();
+    world.start().await;
+    let record = world.ended(&run).await;
+    assert_eq!(record["status"], "completed", "{record}");
+    let history = world.history(&agent).await;
+    let returns = history
+        .iter()
+        .find_map(|message| message["tool_returns"].as_array());
+    let statuses: Vec<&str> = returns
+        .unwrap()
+        .iter()
+        .map(|end| end["status"].as_str().unwrap())
+        .collect();
+    assert_eq!(statuses, ["success", "error"], "{history:?}");
+    let types: Vec<&str> = history
+        .iter()
+        .map(|message| message["message_type"].as_str().unwrap())
+        .collect();
+    let once = [
+        "system_message",
+        "user_message",
+        "tool_call_message",
+        "tool_return_message",
+        "assistant_message",
+    ];
+    assert_eq!(types, once);
+}
+
 /// Rounds of the loop: a few here, more with `GREENROOM_CRASH_ROUNDS`.
 fn rounds() -> u32 {
     std::env::var("GREENROOM_CRASH_ROUNDS")

@@ -51,6 +51,7 @@ async fn the_fourth_death_marks_an_agent_faulted_and_its_siblings_serve_on() {
     let world = World::new().await;
     let (agent, sibling) = (world.agent(&[]).await, world.agent(&[]).await);
     let name = format!("agent:{agent}");
+    let run = world.start_run(&agent, "[[silent:60000]] accepted").await;
     for death in 1..=4 {
         world.panic_at("agent:1").await;
         let change = json!({"description": "x"});
@@ -89,6 +90,15 @@ async fn the_fourth_death_marks_an_agent_faulted_and_its_siblings_serve_on() {
         body["detail"].as_str().unwrap().contains("injected"),
         "{body}"
     );
+    let record = world.ended(&run).await;
+    assert_eq!(record["status"], "failed", "{record}");
+    let history = world.history(&agent).await;
+    let kept = history.iter().any(|message| {
+        message["content"]
+            .as_str()
+            .is_some_and(|text| text.ends_with("accepted"))
+    });
+    assert!(kept, "{history:?}");
     assert_eq!(
         world.send(&sibling, "hello").await["messages"][0]["content"],
         "echo: hello"

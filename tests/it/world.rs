@@ -263,14 +263,21 @@ impl World {
         }
     }
 
+    /// All messages of an agent, page by page.
     pub(crate) async fn history(&self, agent: &str) -> Vec<Value> {
-        self.get(&format!(
-            "/v1/agents/{agent}/messages?limit=1000&order=asc&include_err=true"
-        ))
-        .await
-        .as_array()
-        .unwrap()
-        .clone()
+        let path = format!("/v1/agents/{agent}/messages?limit=1000&order=asc&include_err=true");
+        let mut history: Vec<Value> = Vec::new();
+        loop {
+            let after = history.last().map_or_else(String::new, |last| {
+                format!("&after={}", last["id"].as_str().unwrap())
+            });
+            let page = self.get(&format!("{path}{after}")).await;
+            let page = page.as_array().unwrap();
+            if page.is_empty() {
+                return history;
+            }
+            history.extend(page.iter().cloned());
+        }
     }
 
     /// Every stored call has exactly one return (runs-and-streaming §14, 2).

@@ -6,10 +6,10 @@ use crate::actors::refused::Refused;
 use crate::actors::run::{self, RunHandle};
 use crate::domain::clock;
 use crate::domain::id::{MessageId, RunId};
-use crate::domain::message::{Message, Role};
+use crate::domain::message::Message;
 use crate::domain::model::Usage;
 use crate::domain::run::{
-    Callback, ErrorClass, Inbox, Input, InputRole, Phase, Progress, Run, RunRequest, RunStatus,
+    Callback, ErrorClass, Inbox, Input, Phase, Progress, Run, RunRequest, RunStatus,
 };
 use crate::store::{Batch, IdempotencyRecord};
 use ractor::{ActorId, ActorProcessingErr};
@@ -232,34 +232,6 @@ impl State {
             },
         );
         Ok(handle)
-    }
-
-    /// The stored messages that a run's inputs become.
-    pub(super) fn input_messages(&self, inbox: &Inbox) -> Vec<Message> {
-        let message = |(input, id): (&Input, &MessageId)| {
-            let role = match input.role {
-                InputRole::User => Role::User,
-                InputRole::System => Role::System,
-                InputRole::Assistant => Role::Assistant,
-            };
-            let mut message = Message::new(self.id(), role, clock::now());
-            message.id = *id;
-            message.content = input.content.clone();
-            message.name = input.name.clone();
-            message.otid = Some(input.otid.clone().unwrap_or_else(|| id.piece_otid(0)));
-            message.sender_id = input.sender_id.clone();
-            message.group_id = input.group_id.clone();
-            message.batch_item_id = input.batch_item_id.clone();
-            message.run_id = Some(inbox.run_id);
-            message.conversation_id = inbox.lane.conversation();
-            message
-        };
-        inbox
-            .inputs
-            .iter()
-            .zip(&inbox.input_ids)
-            .map(message)
-            .collect()
     }
 
     /// A run's actor has ended. If its end is not written, the recovery table says what becomes of it: somebody waits

@@ -9,14 +9,11 @@ use crate::domain::id::{RunId, StepId};
 use crate::domain::memory::CoreMemory;
 use crate::domain::message::{Message, Role, ToolReturn};
 use crate::domain::prompt::{self, PromptInput};
-use crate::domain::run::{
-    End, Inbox, Phase, Run, RunError, RunStatus, Step, StepStatus, StopReason,
-};
+use crate::domain::run::{End, Inbox, Phase, Run, RunStatus, Step, StepStatus, StopReason};
 use crate::domain::step;
 use crate::store::{Batch, CallbackEntry, CommitError};
 use jiff::Timestamp;
 use ractor::ActorProcessingErr;
-use serde_json::json;
 use std::sync::Arc;
 
 /// Why a request of the agent was not carried out.
@@ -147,7 +144,7 @@ impl State {
             draft.head.default_lane.replace(system);
         }
         if first {
-            for input in self.input_messages(&open.inbox) {
+            for input in open.inbox.messages(self.id()) {
                 draft.input(input, commit.step.as_ref().map(|step| step.id), now);
             }
         }
@@ -326,6 +323,23 @@ impl State {
         Ok(())
     }
 
+    /// A call whose start was journalled has come back. Not waited for: after a crash it is answered with what is known.
+    pub(super) fn call_returned(&mut self, run: RunId, end: &CallEnd) {
+        let Some(open) = self.open.get_mut(&run) else {
+            return;
+        };
+        let (Phase::Tools { finished, .. }, CallResult::Ended(result)) =
+            (&mut open.inbox.progress.phase, &end.result)
+        else {
+            return;
+        };
+        let (now, timezone) = (clock::now(), &self.settings.timezone);
+        finished.push(step::pack(&end.call_id, result, end.limit, now, timezone));
+        let mut batch = Batch::of_agent(self.live.id, self.live.epoch);
+        batch.put_inbox(self.live.id, &open.inbox);
+        self.house.store.commit_relaxed(batch);
+    }
+
     /// The answer of a run reached its client. Relaxed: at worst a marked retry is answered from the record once more.
     pub(super) fn delivered(&mut self, run: RunId) {
         let Some(recent) = self.recent.iter_mut().find(|recent| recent.id == run) else {
@@ -495,18 +509,7 @@ impl Draft {
     }
 
     fn store(&mut self, mut message: Message, now: Timestamp, in_context: bool) -> Arc<Message> {
-        message.sequence = self.head.next_sequence;
-        message.created_at = message
-            .created_at
-            .max(self.head.last_created_at)
-            .min(now.max(self.head.last_created_at));
-        message.updated_at = message.created_at;
-        self.head.next_sequence += 1;
-        self.head.stored_messages += 1;
-        self.head.last_created_at = message.created_at;
-        if in_context {
-            self.head.default_lane.append(message.sequence);
-        }
+        self.head.place(&mut message, now, in_context);
         self.batch.put_message(&message);
         Arc::new(message)
     }
@@ -514,7 +517,8 @@ impl Draft {
     fn progress(&mut self, open: &OpenRun, commit: &StepCommit) {
         if let Some(inbox) = &mut self.inbox {
             inbox.progress.phase = Phase::Idle;
-            if commit.step.is_some() {
+            // A step that a crash interrupted may have lost its record; what it said counts all the same.
+            if commit.step.is_some() || commit.assistant.is_some() {
                 inbox.progress.committed_steps += 1;
             }
         }
@@ -540,14 +544,8 @@ impl Draft {
     fn end(&mut self, open: &OpenRun, end: &End, now: Timestamp) {
         let record = &mut self.record;
         let took = open.accepted_at.elapsed();
-        record.status = end.stop_reason.status();
-        record.stop_reason = Some(end.stop_reason);
-        record.completed_at = Some(now.max(record.created_at));
+        record.close(end, now);
         record.total_duration_ns = u64::try_from(took.as_nanos()).ok();
-        record.error.clone_from(&end.error);
-        if let Some(error) = &end.error {
-            record.metadata["error"] = described(error);
-        }
         self.head.last_stop_reason = Some(end.stop_reason);
         self.head.last_run_completion = record.completed_at;
         self.head.last_run_duration_ms = u64::try_from(took.as_millis()).ok();
@@ -598,11 +596,6 @@ impl Draft {
             }
         }
     }
-}
-
-/// `metadata.error` of a failed run.
-fn described(error: &RunError) -> serde_json::Value {
-    json!({"type": error.error_type(), "message": error.message(), "detail": error.detail})
 }
 
 fn refusal(error: CommitError) -> InFlight {

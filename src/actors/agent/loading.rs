@@ -7,9 +7,9 @@ use crate::actors::house::House;
 use crate::actors::refused::Refused;
 use crate::domain::clock;
 use crate::domain::id::AgentId;
-use crate::domain::message::Message;
+use crate::domain::message::{Message, ToolCall};
 use crate::domain::recovery::{self, Recovery};
-use crate::domain::run::{End, Inbox, Phase, Run};
+use crate::domain::run::{End, Inbox, Phase, Run, StepStatus};
 use crate::domain::step;
 use crate::store::Batch;
 use ractor::{ActorProcessingErr, ActorRef, SpawnErr};
@@ -152,7 +152,7 @@ impl State {
         let mut batch = Batch::of_agent(self.id(), self.live.epoch);
         batch.put_inbox(self.id(), &inbox);
         self.house.store.commit(batch).await?;
-        let interrupted = interrupted_step(&inbox);
+        let interrupted = self.interrupted_step(&inbox)?;
         let written = self.house.store.run_messages(self.id(), id)?;
         let written = written.into_iter().map(Arc::new).collect();
         let handle = self.open_run(run, inbox, stored, written).await?;
@@ -174,14 +174,49 @@ impl State {
         Ok(())
     }
 
+    /// The step whose calls were under way: what came back is kept, everything else has an unknown outcome or never ran.
+    fn interrupted_step(&self, inbox: &Inbox) -> Result<Option<StepCommit>, Refused> {
+        let Phase::Tools {
+            step_id,
+            assistant,
+            finished,
+            ..
+        } = &inbox.progress.phase
+        else {
+            return Ok(None);
+        };
+        let end = |call: &ToolCall| {
+            let known = finished.iter().find(|end| end.tool_call_id == call.id);
+            known.map_or_else(
+                || CallEnd::failed(&call.id, &call.name, step::interrupted_call()),
+                |packed| CallEnd {
+                    call_id: call.id.clone(),
+                    tool: call.name.clone(),
+                    tool_id: None,
+                    limit: None,
+                    result: CallResult::Packed(packed.clone()),
+                },
+            )
+        };
+        let step = self.house.store.step(*step_id)?.map(|mut step| {
+            step.status = StepStatus::Failed;
+            step.error = End::server_restart().error;
+            step
+        });
+        Ok(Some(StepCommit {
+            run: inbox.run_id,
+            step,
+            assistant: Some(Message::clone(assistant)),
+            calls: assistant.tool_calls.iter().map(end).collect(),
+            stop: None,
+        }))
+    }
+
     /// Runs that are listed as active and were never journalled, or whose journal is gone.
     async fn fail_orphans(&mut self, orphans: Vec<Run>) -> Result<(), ActorProcessingErr> {
         for mut run in orphans {
             let end = End::internal("the inputs of the run are not there any more");
-            run.status = end.stop_reason.status();
-            run.stop_reason = Some(end.stop_reason);
-            run.completed_at = Some(clock::now());
-            run.error = end.error;
+            run.close(&end, clock::now());
             let mut batch = Batch::of_agent(self.id(), self.live.epoch);
             batch.put_run(&run);
             self.house.store.commit(batch).await?;
@@ -198,40 +233,8 @@ impl State {
     }
 }
 
-/// The step whose calls were under way: what came back is kept, everything else has an unknown outcome or never ran.
-fn interrupted_step(inbox: &Inbox) -> Option<StepCommit> {
-    let Phase::Tools {
-        assistant,
-        finished,
-        ..
-    } = &inbox.progress.phase
-    else {
-        return None;
-    };
-    let end = |call: &crate::domain::message::ToolCall| {
-        let known = finished.iter().find(|end| end.tool_call_id == call.id);
-        known.map_or_else(
-            || CallEnd::failed(&call.id, &call.name, step::interrupted_call()),
-            |packed| CallEnd {
-                call_id: call.id.clone(),
-                tool: call.name.clone(),
-                tool_id: None,
-                limit: None,
-                result: CallResult::Packed(packed.clone()),
-            },
-        )
-    };
-    let calls = assistant.tool_calls.iter().map(end).collect();
-    Some(StepCommit {
-        run: inbox.run_id,
-        step: None,
-        assistant: Some(Message::clone(assistant)),
-        calls,
-        stop: None,
-    })
-}
-
-/// Closes every run of an agent that is out of service, under a fresh epoch and without its actor (decisions 36).
+/// Closes every run of an agent that is out of service, under a fresh epoch and without its actor (decisions 36). What was
+/// accepted and never answered is kept, outside the context.
 pub(crate) async fn close_runs_of_faulted(
     house: &Arc<House>,
     id: AgentId,
@@ -243,22 +246,29 @@ pub(crate) async fn close_runs_of_faulted(
         .await
         .map_err(|error| Refused::Internal(error.to_string()))?;
     let store_house = house.clone();
-    let (runs, inboxes) = crate::actors::reads::blocking(move || {
-        Ok((
-            store_house.store.active_runs_of(id)?,
-            store_house.store.inbox(id)?,
-        ))
+    let (runs, inboxes, head) = crate::actors::reads::blocking(move || {
+        let store = &store_house.store;
+        Ok((store.active_runs_of(id)?, store.inbox(id)?, store.head(id)?))
     })
     .await?;
+    let mut head = head;
     for mut run in runs {
         let end = End::internal(format!("its agent is out of service: {reason}"));
-        run.status = end.stop_reason.status();
-        run.stop_reason = Some(end.stop_reason);
-        run.completed_at = Some(clock::now());
-        run.error = end.error;
+        run.close(&end, clock::now());
         let mut batch = Batch::of_agent(id, epoch);
-        if inboxes.iter().any(|inbox| inbox.run_id == run.id) {
+        if let Some(inbox) = inboxes.iter().find(|inbox| inbox.run_id == run.id) {
             batch.delete_inbox(id, run.id);
+            if let Some(head) = head
+                .as_mut()
+                .filter(|_| inbox.progress.committed_steps == 0)
+            {
+                for mut message in inbox.messages(id) {
+                    message.is_err = true;
+                    head.place(&mut message, clock::now(), false);
+                    batch.put_message(&message);
+                }
+                batch.put_head(id, head);
+            }
         }
         batch.put_run(&run);
         house

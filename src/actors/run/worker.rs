@@ -422,6 +422,7 @@ impl Turn {
                 }
             }
         };
+        let journalled = tool.is_some_and(|tool| tool.effects() == Effects::Outside);
         let limit = tool
             .filter(|tool| !tool.uncut())
             .map(|tool| tool.definition().return_char_limit);
@@ -434,6 +435,10 @@ impl Turn {
             result,
         };
         tell(&self.run, RunMsg::CallReturned(call.id, end.clone()));
+        if journalled {
+            let end = Box::new(end.clone());
+            self.tell_agent(agent::Msg::CallReturned(self.record.id, end));
+        }
         Ok(end)
     }
 
