@@ -178,6 +178,7 @@ struct Shared {
     reserve_bytes: AtomicU64,
     full: AtomicBool,
     waiting: AtomicUsize,
+    syncs: AtomicU64,
     revision: AtomicU64,
     health: watch::Sender<Health>,
     seal: Seal,
@@ -220,6 +221,7 @@ impl Store {
             reserve_bytes: AtomicU64::new(config.reserve_bytes),
             full: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
+            syncs: AtomicU64::new(0),
             revision: AtomicU64::new(0),
             health: watch::Sender::new(Health::default()),
             path: config.path.clone(),
@@ -286,6 +288,11 @@ impl Store {
     /// Rises with every applied batch that touched a block or a link: while it stays, nothing shared has changed.
     pub fn shared_revision(&self) -> u64 {
         self.0.shared.revision.load(Ordering::Acquire)
+    }
+
+    /// Groups of batches that were made durable since the store was opened.
+    pub fn syncs(&self) -> u64 {
+        self.0.shared.syncs.load(Ordering::Relaxed)
     }
 
     /// Commands in line or under way at the committer.

@@ -84,27 +84,58 @@ impl AgentHandle {
         request: RunRequest,
         refuse_busy: bool,
     ) -> Result<Started, Refused> {
-        let id = request.id;
-        let started = self
-            .ask(|reply| Msg::StartRun(Box::new(request), refuse_busy, reply))
-            .await;
-        // A lost answer is looked up, never sent again blindly (decisions 30).
-        match started {
-            Err(Refused::Timeout) => self.look_up(id).await,
-            started => started,
+        match self.send_run(request.clone(), refuse_busy).await {
+            Ok(started) => started,
+            // A lost answer is looked up, never sent again blindly (decisions 30).
+            Err(error) => {
+                let now = self.incarnation_after(&error).await?;
+                now.attach_or_start(request, refuse_busy).await
+            }
         }
     }
 
-    async fn look_up(&self, id: RunId) -> Result<Started, Refused> {
+    async fn send_run(
+        &self,
+        request: RunRequest,
+        refuse_busy: bool,
+    ) -> Result<Result<Started, Refused>, AskError> {
+        self.try_ask(|reply| Msg::StartRun(Box::new(request), refuse_busy, reply))
+            .await
+    }
+
+    /// The agent that is there now; after a death, the next incarnation.
+    async fn incarnation_after(&self, error: &AskError) -> Result<Self, Refused> {
         let directory = super::directory::Directory::new(self.house.clone());
-        let outlived = directory.agent(self.live.id).await;
-        if let Some(run) = directory.run(id) {
+        let since = Instant::now();
+        loop {
+            let now = directory.agent(self.live.id).await?;
+            let another = now.live.epoch != self.live.epoch;
+            if another || *error == AskError::Late || since.elapsed() > DEADLINE {
+                return Ok(now);
+            }
+            tokio::time::sleep(super::directory::PAUSE).await;
+        }
+    }
+
+    async fn attach_or_start(
+        &self,
+        request: RunRequest,
+        refuse_busy: bool,
+    ) -> Result<Started, Refused> {
+        let id = request.id;
+        if let Some(run) = self.house.runs.get(&id) {
+            let run = run.value().clone();
             return Ok(Started::Live { run, fresh: true });
         }
-        drop(outlived);
         let store = self.house.store.clone();
         let accepted = super::reads::blocking(move || Ok(store.run(id)?)).await?;
-        accepted.map(|_| Started::Ended(id)).ok_or(Refused::Timeout)
+        match accepted {
+            Some(_) => Ok(Started::Ended(id)),
+            None => self
+                .send_run(request, refuse_busy)
+                .await
+                .unwrap_or(Err(Refused::Timeout)),
+        }
     }
 
     /// Changes settings, links and the in-context list in one batch.
@@ -183,16 +214,21 @@ impl AgentHandle {
         &self,
         question: impl FnOnce(RpcReplyPort<Result<T, Refused>>) -> Msg,
     ) -> Result<T, Refused> {
+        let asked = self.try_ask(question).await;
+        asked.unwrap_or(Err(Refused::Timeout))
+    }
+
+    async fn try_ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(RpcReplyPort<Result<T, Refused>>) -> Msg,
+    ) -> Result<Result<T, Refused>, AskError> {
         if self.live.mailbox.depth() >= self.house.settings.mailbox_depth {
-            return Err(Refused::Overloaded);
+            return Ok(Err(Refused::Overloaded));
         }
-        let asked = ask(&self.live.actor, Some(DEADLINE), |reply| {
+        ask(&self.live.actor, Some(DEADLINE), |reply| {
             Mail::new(question(reply), &self.live.mailbox)
         })
-        .await;
-        asked.unwrap_or_else(|error| match error {
-            AskError::Gone | AskError::Late => Err(Refused::Timeout),
-        })
+        .await
     }
 }
 

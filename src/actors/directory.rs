@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a reader waits for the recorded end of a run whose actor died under it (decisions 31).
 const AFTERMATH: Duration = Duration::from_secs(10);
 /// Between two looks at what only another actor can bring about.
-const PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 
 /// One agent's place in the directory.
 #[derive(Debug)]

@@ -117,7 +117,9 @@ impl Reads {
             } else {
                 sorted_agents(house, &filter, order_by, &page)?
             };
-            let views = ids.into_iter().map(|id| view(house, id, relations));
+            let views = ids
+                .into_iter()
+                .map(|id| Ok(sound(view(house, id, relations))?.flatten()));
             views.filter_map(Result::transpose).collect()
         })
         .await
@@ -249,7 +251,7 @@ impl Reads {
             house.store.block(id)?.ok_or(Refused::NoSuchBlock(id))?;
             let mut views = Vec::new();
             for agent in house.store.block_agents(id)? {
-                views.extend(view(house, agent, relations)?);
+                views.extend(sound(view(house, agent, relations))?.flatten());
             }
             views.sort_by_key(|view| (view.agent.created_at, view.agent.id));
             if page.order == Order::Descending {

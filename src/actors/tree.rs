@@ -38,6 +38,7 @@ pub struct TreeSnapshot {
     pub durability: &'static str,
     pub disk_full: bool,
     pub commits_waiting: u64,
+    pub syncs: u64,
     pub nodes: Vec<Node>,
 }
 
@@ -218,6 +219,7 @@ impl TreeHandle {
             durability: self.house.store.durability().name(),
             disk_full: self.house.store.disk_full(),
             commits_waiting: self.house.store.waiting() as u64,
+            syncs: self.house.store.syncs(),
             nodes,
         }
     }

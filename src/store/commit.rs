@@ -340,6 +340,7 @@ impl Committer {
                 .lose(format!("a sync of the database file failed ({error})"));
             return Err(error);
         }
+        self.shared.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 

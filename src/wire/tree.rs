@@ -13,6 +13,8 @@ pub struct Tree {
     pub disk_full: bool,
     /// Batches that wait for the disk.
     pub commits_waiting: u64,
+    /// Groups of batches made durable since the start.
+    pub syncs: u64,
     pub nodes: Vec<Node>,
 }
 

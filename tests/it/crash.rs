@@ -27,7 +27,7 @@ async fn a_fact_is_remembered_after_kill_9() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_background_run_goes_on_after_kill_9_and_a_foreground_run_is_closed() {
+async fn decision_11_a_background_run_goes_on_after_kill_9_and_a_foreground_run_is_closed() {
     let mut world = World::new().await;
     let (waited, forgotten) = (world.agent(&[]).await, world.agent(&[]).await);
     let background = world.start_run(&waited, "[[silent:1500]] still here").await;
@@ -230,7 +230,7 @@ async fn assert_state(world: &World, agent: &str, acknowledged: &[String]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_lets_foreground_runs_end_and_refuses_new_ones() {
+async fn decision_39_sigterm_lets_foreground_runs_end_and_refuses_new_ones() {
     let mut world = World::new().await;
     let agent = world.agent(&[]).await;
     let running = {

@@ -11,7 +11,7 @@ fn said(text: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn below_the_reserve_writes_are_refused_whole_reads_go_on_and_it_heals() {
+async fn decision_37_below_the_reserve_writes_are_refused_whole_reads_go_on_and_it_heals() {
     let world = World::on_small_disk(128, &[]).await;
     let agent = world.agent(&[]).await;
     world.send(&agent, "one").await;
@@ -62,7 +62,7 @@ async fn below_the_reserve_writes_are_refused_whole_reads_go_on_and_it_heals() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_engine_itself_finds_no_room_nothing_acknowledged_is_lost() {
+async fn decision_37_when_the_engine_itself_finds_no_room_nothing_acknowledged_is_lost() {
     let settings = [("GREENROOM__DATA__RESERVE_MIB", "0")];
     let mut world = World::on_small_disk(32, &settings).await;
     let agent = world.agent(&[]).await;

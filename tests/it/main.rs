@@ -9,6 +9,8 @@
 mod bad_input;
 mod cancel;
 mod crash;
+mod damage;
+mod decisions;
 mod endings;
 mod full_disk;
 mod layers;

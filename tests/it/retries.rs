@@ -76,7 +76,7 @@ async fn decision_34_a_marked_retry_attaches_while_the_answer_was_not_delivered(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_agent_takes_messages_one_after_the_other_and_keeps_them_all() {
+async fn decision_12_one_agent_takes_messages_one_after_the_other_and_keeps_them_all() {
     let world = World::new().await;
     let agent = world.agent(&[]).await;
     let sends = (0..10).map(|number| {
@@ -108,7 +108,7 @@ async fn one_agent_takes_messages_one_after_the_other_and_keeps_them_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_agents_that_share_a_block_lose_no_edit() {
+async fn decision_32_two_agents_that_share_a_block_lose_no_edit() {
     let world = World::new().await;
     let (one, two) = (world.agent(&[]).await, world.agent(&[]).await);
     let shared = world

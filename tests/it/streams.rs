@@ -39,7 +39,7 @@ async fn read(http: reqwest::Client, url: String, after: u64, most: Option<usize
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_readers_on_ten_runs_see_the_same_frames() {
+async fn decision_31_two_hundred_readers_on_ten_runs_see_the_same_frames() {
     let world = World::new().await;
     let mut runs = Vec::new();
     for _ in 0..10 {
@@ -99,7 +99,7 @@ async fn two_hundred_readers_on_ten_runs_see_the_same_frames() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_changes_no_outcome() {
+async fn decision_21_a_client_that_leaves_changes_no_outcome() {
     let world = World::new().await;
     let agent = world.agent(&[]).await;
     let body = json!({"input": "[[slow:20,20]] whole", "streaming": true, "stream_tokens": true});

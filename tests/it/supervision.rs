@@ -47,7 +47,7 @@ async fn an_agent_that_dies_is_restarted_and_its_client_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_fourth_death_marks_an_agent_faulted_and_its_siblings_serve_on() {
+async fn decision_36_the_fourth_death_marks_an_agent_faulted_and_its_siblings_serve_on() {
     let world = World::new().await;
     let (agent, sibling) = (world.agent(&[]).await, world.agent(&[]).await);
     let name = format!("agent:{agent}");
@@ -244,7 +244,7 @@ async fn the_death_of_root_ends_the_process_and_the_next_one_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_agent_leaves_memory_and_comes_back() {
+async fn decision_29_an_idle_agent_leaves_memory_and_comes_back() {
     let world = World::with(&[("GREENROOM__AGENTS__PASSIVATE_AFTER_S", "1")]).await;
     let agent = world.agent(&[]).await;
     world.send(&agent, "one").await;

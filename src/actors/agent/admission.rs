@@ -42,6 +42,10 @@ impl State {
         if self.deleted {
             return Err(Refused::NoSuchAgent(self.id()).into());
         }
+        // Asked again because the answer was late: the first of the two was taken.
+        if self.recent.iter().any(|run| run.id == request.id) {
+            return Ok(self.attach(request.id));
+        }
         let first = self.first_send(&request)?;
         let first = match first {
             Some(first) if is_restart(&first) => Some(first),

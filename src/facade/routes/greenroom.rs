@@ -24,6 +24,7 @@ async fn tree(State(facade): State<Facade>) -> Json<Tree> {
         durability: tree.durability,
         disk_full: tree.disk_full,
         commits_waiting: tree.commits_waiting,
+        syncs: tree.syncs,
         nodes: tree.nodes.into_iter().map(node).collect(),
     })
 }

@@ -64,7 +64,7 @@ fn too_early(journal: &[Event]) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_is_acknowledged_before_a_sync_that_follows_its_write() {
+async fn decision_16_nothing_is_acknowledged_before_a_sync_that_follows_its_write() {
     let plan = Arc::new(Plan::with_journal());
     let store = TestStore::with_faults(&plan);
     load(&store, &plan).await;
@@ -97,7 +97,7 @@ async fn the_check_above_sees_a_sync_that_is_left_out() {
 }
 
 #[tokio::test]
-async fn an_older_incarnation_is_fenced_off() {
+async fn decision_29_an_older_incarnation_is_fenced_off() {
     let store = testing::store();
     let agent = AgentId::new();
     let write = |epoch| {
@@ -122,7 +122,7 @@ async fn an_older_incarnation_is_fenced_off() {
 }
 
 #[tokio::test]
-async fn of_two_edits_of_one_version_the_second_is_refused_whole() {
+async fn decision_32_of_two_edits_of_one_version_the_second_is_refused_whole() {
     let store = testing::store();
     let mut block = testing::block("human");
     store.write(|batch| batch.put_block(&block)).await;
@@ -148,7 +148,7 @@ async fn of_two_edits_of_one_version_the_second_is_refused_whole() {
 }
 
 #[tokio::test]
-async fn labels_stay_unique_and_may_be_exchanged() {
+async fn decision_32_labels_stay_unique_and_may_be_exchanged() {
     let store = testing::store();
     let agent = AgentId::new();
     let (first, second) = (testing::block("a"), testing::block("b"));
@@ -197,7 +197,7 @@ async fn labels_stay_unique_and_may_be_exchanged() {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_writes_and_takes_them_again() {
+async fn decision_37_a_full_disk_refuses_writes_and_takes_them_again() {
     let store = testing::store();
     let reserve = &store.0.shared.reserve_bytes;
     let before = reserve.swap(u64::MAX, Ordering::Relaxed);
@@ -215,7 +215,7 @@ async fn a_full_disk_refuses_writes_and_takes_them_again() {
 }
 
 #[tokio::test]
-async fn a_broken_engine_is_opened_again_and_agents_are_fenced_off() {
+async fn decision_37_a_broken_engine_is_opened_again_and_agents_are_fenced_off() {
     let plan = Plan::with_journal();
     let store = TestStore::with_faults(&plan);
     let agent = AgentId::new();
@@ -238,7 +238,7 @@ async fn a_broken_engine_is_opened_again_and_agents_are_fenced_off() {
 }
 
 #[tokio::test]
-async fn after_a_failed_sync_no_write_is_taken() {
+async fn decision_16_after_a_failed_sync_no_write_is_taken() {
     let plan = Plan::with_journal();
     let store = TestStore::with_faults(&plan);
     let write = || {

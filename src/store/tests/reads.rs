@@ -299,7 +299,7 @@ async fn inbox_frames_callbacks_and_idempotency_come_back() {
 }
 
 #[tokio::test]
-async fn a_deleted_agent_is_gone_at_once_and_swept_away_later() {
+async fn decision_35_a_deleted_agent_is_gone_at_once_and_swept_away_later() {
     let store = testing::store();
     let (agent, block) = (testing::agent(), testing::block("human"));
     let run = testing::run(agent.id);
