@@ -16,6 +16,7 @@ pub mod page;
 pub mod piece;
 pub mod prompt;
 pub mod recovery;
+pub mod rules;
 pub mod run;
 pub mod step;
 pub mod stock;

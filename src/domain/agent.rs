@@ -51,6 +51,11 @@ impl AgentType {
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
+
+    /// Whether its model answers with a call always, as long as it is offered a tool (agent-loop §1).
+    pub fn must_call(self) -> bool {
+        self != Self::LettaV1Agent
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -9,6 +9,7 @@ use super::clock;
 use super::id::{AgentId, BlockId, IdentityId, SecretId, ToolId, UserId};
 use super::message::{Message, Part, Role, ToolCall};
 use super::model::{EmbeddingConfig, LlmConfig, ModelSettings, ResponseFormat};
+use super::rules::check::{self, BadRule, Conflict};
 use super::run::InputRole;
 use super::step;
 use super::stock;
@@ -82,8 +83,10 @@ pub enum BadAgent {
     },
     #[error("timezone: '{0}' is not an IANA time zone")]
     Timezone(String),
-    #[error("tool_rules: only one tool can be the first one with this model")]
-    TwoFirstTools,
+    #[error("{0}")]
+    Rule(BadRule),
+    #[error("tool_rules: {0}")]
+    Rules(Conflict),
 }
 
 impl BadAgent {
@@ -91,7 +94,7 @@ impl BadAgent {
     pub fn is_invalid(&self) -> bool {
         matches!(
             self,
-            Self::Name(_) | Self::VoiceWithoutSleeptime | Self::Timezone(_)
+            Self::Name(_) | Self::VoiceWithoutSleeptime | Self::Timezone(_) | Self::Rule(_)
         )
     }
 }
@@ -366,6 +369,7 @@ const TERMINAL: [&str; 3] = [
 fn tool_rules(request: &CreateAgent, tools: &[Arc<Tool>]) -> Result<Vec<ToolRule>, BadAgent> {
     use super::tool::ToolType;
     let mut rules = request.tool_rules.clone().unwrap_or_default();
+    check::each(&rules).map_err(BadAgent::Rule)?;
     if wants_base_rules(request) {
         for tool in tools {
             let base = matches!(
@@ -398,20 +402,22 @@ fn tool_rules(request: &CreateAgent, tools: &[Arc<Tool>]) -> Result<Vec<ToolRule
         });
     }
     let rules = distinct(rules);
-    let firsts = rules
-        .iter()
-        .filter(|rule| matches!(rule.kind, ToolRuleKind::RunFirst { .. }))
-        .count();
-    let structured = matches!(request.llm_config.model.as_str(), "gpt-4o" | "gpt-4o-mini");
-    if firsts > 1 && !structured {
-        Err(BadAgent::TwoFirstTools)
-    } else {
-        Ok(rules)
-    }
+    let names = tools.iter().map(|tool| tool.name.as_str());
+    check::together(&rules, names, &request.llm_config.model).map_err(BadAgent::Rules)?;
+    Ok(rules)
+}
+
+/// The rules of an update: each is looked at by itself, the agent looks at them together with what it has.
+///
+/// # Errors
+/// The first rule that does not fit the schema.
+pub fn new_rules(rules: Vec<ToolRule>) -> Result<Vec<ToolRule>, BadAgent> {
+    check::each(&rules).map_err(BadAgent::Rule)?;
+    Ok(distinct(rules))
 }
 
 /// Rules that are equal in all fields are kept once, at their first place.
-pub fn distinct(rules: Vec<ToolRule>) -> Vec<ToolRule> {
+fn distinct(rules: Vec<ToolRule>) -> Vec<ToolRule> {
     let mut kept: Vec<ToolRule> = Vec::with_capacity(rules.len());
     for rule in rules {
         if !kept.contains(&rule) {

@@ -481,6 +481,7 @@ enum RuleKind {
         children: Vec<String>,
     },
     Conditional {
+        #[serde(deserialize_with = "names")]
         child_output_mapping: Map<String, Value>,
         #[serde(default)]
         default_child: Option<String>,
@@ -492,6 +493,17 @@ enum RuleKind {
     },
     RequiredBeforeExit,
     RequiresApproval,
+}
+
+/// A map to the names of tools, in the order it was written in.
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    let map = Map::<String, Value>::deserialize(deserializer)?;
+    match map.iter().find(|(_, name)| !name.is_string()) {
+        Some((output, name)) => Err(D::Error::custom(format_args!(
+            "child_output_mapping: the tool of '{output}' has to be a name and is {name}"
+        ))),
+        None => Ok(map),
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

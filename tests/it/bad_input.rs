@@ -178,6 +178,42 @@ async fn each_bad_request_gets_its_error_and_changes_nothing() {
             400,
         ),
         (
+            Method::POST,
+            "/v1/agents/".to_owned(),
+            Some(
+                r#"{"model": "openai/scripted", "tool_rules": [{"tool_name": "a", "type": "max_count_per_step", "max_count_limit": 0}]}"#
+                    .to_owned(),
+            ),
+            422,
+        ),
+        (
+            Method::POST,
+            "/v1/agents/".to_owned(),
+            Some(
+                r#"{"model": "openai/scripted", "tool_rules": [{"tool_name": "a", "type": "run_first"}, {"tool_name": "b", "type": "run_first"}]}"#
+                    .to_owned(),
+            ),
+            400,
+        ),
+        (
+            Method::PATCH,
+            format!("/v1/agents/{agent}"),
+            Some(
+                r#"{"tool_rules": [{"tool_name": "a", "type": "max_count_per_step", "max_count_limit": 0}]}"#
+                    .to_owned(),
+            ),
+            422,
+        ),
+        (
+            Method::PATCH,
+            format!("/v1/agents/{agent}"),
+            Some(
+                r#"{"tool_rules": [{"tool_name": "a", "type": "run_first"}, {"tool_name": "b", "type": "run_first"}]}"#
+                    .to_owned(),
+            ),
+            400,
+        ),
+        (
             Method::PATCH,
             format!("/v1/agents/{agent}/core-memory/blocks/nothing"),
             Some(r#"{"value": "x"}"#.to_owned()),

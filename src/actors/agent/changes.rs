@@ -3,11 +3,13 @@
 use super::commits::InFlight;
 use super::{State, StepCommit};
 use crate::actors::refused::Refused;
-use crate::domain::agent::AgentChange;
+use crate::domain::agent::{Agent, AgentChange};
 use crate::domain::block::BlockLink;
 use crate::domain::clock;
+use crate::domain::creation::BadAgent;
 use crate::domain::id::{BlockId, MessageId, RunId, StepId, UserId};
 use crate::domain::message::{Message, Part, Role};
+use crate::domain::rules::check;
 use crate::domain::run::{End, Feedback, Step, StopReason};
 use crate::store::{Batch, Condition};
 use serde_json::Value;
@@ -30,8 +32,11 @@ impl State {
         by: UserId,
     ) -> Result<(), InFlight> {
         self.alive()?;
-        let mut settings = crate::domain::agent::Agent::clone(&self.settings);
+        let mut settings = Agent::clone(&self.settings);
         change.apply(&mut settings, by, clock::now());
+        if change.tool_rules.is_some() {
+            self.check_rules(&settings)?;
+        }
         let mut head = self.head.clone();
         head.last_run_completion = change.last_run_completion.or(head.last_run_completion);
         head.last_run_duration_ms = change.last_run_duration_ms.or(head.last_run_duration_ms);
@@ -59,6 +64,15 @@ impl State {
             self.compared = None;
         }
         Ok(())
+    }
+
+    /// New rules have to make sense together, on the model and with the tools that the agent is going to have.
+    fn check_rules(&self, settings: &Agent) -> Result<(), Refused> {
+        let toolbox = &self.house.toolbox;
+        let attached = settings.tools.iter().filter_map(|id| toolbox.get(*id));
+        let names = attached.map(|tool| tool.definition().name.as_str());
+        check::together(&settings.tool_rules, names, &settings.llm_config.model)
+            .map_err(|conflict| Refused::Argument(BadAgent::Rules(conflict).to_string()))
     }
 
     /// The messages of a new in-context list: all must exist, be this agent's, and a system message comes first.

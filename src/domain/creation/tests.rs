@@ -383,6 +383,62 @@ fn what_makes_no_sense_is_refused_with_its_field() {
 }
 
 #[test]
+fn rules_are_looked_at_one_by_one_and_together_with_those_that_tools_bring() {
+    let v1 = || request(AgentType::LettaV1Agent);
+    let rule = |tool: &str, kind| ToolRule {
+        tool_name: tool.to_owned(),
+        prompt_template: None,
+        kind,
+    };
+    let with = |rules: Vec<ToolRule>| CreateAgent {
+        tool_rules: Some(rules),
+        ..v1()
+    };
+    let none = rule("a", ToolRuleKind::MaxCountPerStep { max_count_limit: 0 });
+    let bad = refused(with(vec![rule("a", ToolRuleKind::ExitLoop), none]));
+    assert!(bad.is_invalid());
+    assert!(
+        bad.to_string()
+            .starts_with("tool_rules.1.max_count_limit: "),
+        "{bad}"
+    );
+    let first = |tool| rule(tool, ToolRuleKind::RunFirst { args: None });
+    let two = vec![first("memory_insert"), first("memory_replace")];
+    assert!(create(with(two.clone()), &known(), UserId::DEFAULT).is_ok());
+    let elsewhere = CreateAgent {
+        llm_config: model("anthropic/claude-sonnet-4-5"),
+        ..with(two)
+    };
+    let bad = refused(elsewhere);
+    assert_eq!(bad, BadAgent::Rules(Conflict::TwoFirstTools));
+    assert!(!bad.is_invalid());
+    let later = rule(
+        "attached_later",
+        ToolRuleKind::ParentLastTool {
+            children: vec!["so_is_this".to_owned()],
+        },
+    );
+    assert_eq!(made(with(vec![later.clone()])).agent.tool_rules[0], later);
+}
+
+#[test]
+fn the_rules_of_an_update_are_kept_once_and_named_by_their_place_in_it() {
+    let gate = ToolRule {
+        tool_name: "a".to_owned(),
+        prompt_template: None,
+        kind: ToolRuleKind::RequiresApproval,
+    };
+    let nameless = ToolRule {
+        tool_name: String::new(),
+        ..gate.clone()
+    };
+    let kept = new_rules(vec![gate.clone(), gate.clone()]).unwrap();
+    assert_eq!(kept, std::slice::from_ref(&gate));
+    let bad = new_rules(vec![gate.clone(), gate, nameless]).unwrap_err();
+    assert!(bad.to_string().starts_with("tool_rules.2.tool_name: "));
+}
+
+#[test]
 fn a_stock_summariser_follows_the_agent_to_another_provider_and_a_chosen_one_stays() {
     let moved = AgentChange {
         llm_config: Some(model("anthropic/claude-sonnet-4-5")),

@@ -168,6 +168,12 @@ async fn create(
 fn unfit(bad: BadAgent) -> ApiError {
     match bad {
         BadAgent::Name(_) => ApiError::invalid(&["body", "name"], "value_error", bad, ""),
+        BadAgent::Rule(bad) => ApiError::invalid(
+            &["body", "tool_rules", &bad.index.to_string(), bad.field],
+            "value_error",
+            bad.problem,
+            "",
+        ),
         bad if bad.is_invalid() => ApiError::plain_invalid(bad),
         bad => ApiError::argument(bad),
     }
@@ -403,7 +409,9 @@ async fn change(facade: &Facade, body: UpdateAgent) -> Result<AgentChange, ApiEr
         response_format: body.response_format.map(Into::into),
         tool_rules: body
             .tool_rules
-            .map(|rules| creation::distinct(rules.into_iter().map(Into::into).collect())),
+            .map(|rules| creation::new_rules(rules.into_iter().map(Into::into).collect()))
+            .transpose()
+            .map_err(unfit)?,
         tools,
         blocks: body
             .block_ids

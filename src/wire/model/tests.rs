@@ -113,12 +113,44 @@ fn every_tool_rule_is_shown_as_it_was_sent() {
         json!({"tool_name": "t", "type": "constrain_child_tools", "children": ["c"], "child_arg_nodes": [{"name": "c", "args": null}], "prompt_template": null}),
         json!({"tool_name": "t", "type": "conditional", "child_output_mapping": {"yes": "c"}, "default_child": null, "require_output_mapping": false, "prompt_template": null}),
         json!({"tool_name": "t", "type": "max_count_per_step", "max_count_limit": 2, "prompt_template": null}),
+        json!({"tool_name": "t", "type": "continue_loop", "prompt_template": null}),
+        json!({"tool_name": "t", "type": "parent_last_tool", "children": ["c", "d"], "prompt_template": null}),
+        json!({"tool_name": "t", "type": "required_before_exit", "prompt_template": null}),
+        json!({"tool_name": "t", "type": "requires_approval", "prompt_template": null}),
     ] {
         let read: ToolRule = serde_json::from_value(rule.clone()).unwrap();
         assert_eq!(
             serde_json::to_value(ToolRule::from(&DomainRule::from(read))).unwrap(),
             rule
         );
+    }
+}
+
+#[test]
+fn a_rule_of_no_known_kind_or_with_a_field_missing_is_not_read() {
+    for (rule, problem) in [
+        (json!({"tool_name": "t"}), "type"),
+        (json!({"type": "exit_loop"}), "tool_name"),
+        (json!({"tool_name": "t", "type": "run_last"}), "run_last"),
+        (
+            json!({"tool_name": "t", "type": "parent_last_tool"}),
+            "children",
+        ),
+        (
+            json!({"tool_name": "t", "type": "conditional"}),
+            "child_output_mapping",
+        ),
+        (
+            json!({"tool_name": "t", "type": "conditional", "child_output_mapping": {"yes": 5}}),
+            "'yes' has to be a name and is 5",
+        ),
+        (
+            json!({"tool_name": "t", "type": "max_count_per_step", "max_count_limit": -1}),
+            "-1",
+        ),
+    ] {
+        let error = serde_json::from_value::<ToolRule>(rule.clone()).unwrap_err();
+        assert!(error.to_string().contains(problem), "{rule}: {error}");
     }
 }
 
