@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod block;
 pub mod clock;
+pub mod compaction;
 pub mod creation;
 pub mod error;
 pub mod frame;
@@ -20,4 +21,5 @@ pub mod rules;
 pub mod run;
 pub mod step;
 pub mod stock;
+pub mod tokens;
 pub mod tool;

@@ -201,12 +201,12 @@ pub struct AgentChange {
     pub last_stop_reason: Option<StopReason>,
 }
 
-/// Laid over the settings field by field.
+/// Laid over the settings field by field. `Some(None)`: an explicit null asks for the default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CompactionChange {
-    pub model: Option<String>,
-    pub model_settings: Option<Value>,
-    pub prompt: Option<String>,
+    pub model: Option<Option<String>>,
+    pub model_settings: Option<Option<Value>>,
+    pub prompt: Option<Option<String>>,
     pub prompt_acknowledgement: Option<bool>,
     pub clip_chars: Option<Option<i64>>,
     pub mode: Option<CompactionMode>,
@@ -240,6 +240,10 @@ impl AgentChange {
         }
         if let Some(compaction) = change.compaction {
             compaction.apply(&mut agent.compaction);
+            agent
+                .compaction
+                .model
+                .get_or_insert_with(|| stock::summariser(&agent.llm_config));
         }
         set(&mut agent.name, change.name);
         set(&mut agent.system, change.system);
@@ -286,13 +290,16 @@ impl AgentChange {
 impl CompactionChange {
     pub fn apply(self, settings: &mut CompactionSettings) {
         // A prompt belongs to its mode: a new mode without a prompt of its own takes that mode's default.
-        if let Some(mode) = self.mode.filter(|mode| *mode != settings.mode) {
-            settings.prompt = Some(stock::compaction_prompt(mode).to_owned());
-        }
+        let new_mode = self.mode.is_some_and(|mode| mode != settings.mode);
         set(&mut settings.mode, self.mode);
-        set_some(&mut settings.model, self.model);
-        set_some(&mut settings.model_settings, self.model_settings);
-        set_some(&mut settings.prompt, self.prompt);
+        set(&mut settings.model, self.model);
+        set(&mut settings.model_settings, self.model_settings);
+        let default = || stock::compaction_prompt(settings.mode).to_owned();
+        match self.prompt {
+            Some(prompt) => settings.prompt = Some(prompt.unwrap_or_else(default)),
+            None if new_mode => settings.prompt = Some(default()),
+            None => (),
+        }
         set(
             &mut settings.prompt_acknowledgement,
             self.prompt_acknowledgement,

@@ -272,6 +272,9 @@ fn compaction(config: &LlmConfig, change: Option<CompactionChange>) -> Compactio
         change.apply(&mut settings);
     }
     settings
+        .model
+        .get_or_insert_with(|| stock::summariser(config));
+    settings
         .prompt
         .get_or_insert_with(|| stock::compaction_prompt(settings.mode).to_owned());
     settings

@@ -1,5 +1,7 @@
 //! One stored message as clients see it: several pieces, each of one message type (messages-and-search §4).
 
+use super::compaction::Trigger;
+use super::compaction::summary::{self, Stats};
 use super::id::{ConversationId, MessageId, RunId, StepId};
 use super::message::{Approval, Message, Part, Role, ToolCall, ToolOutput, ToolReturn};
 use super::run::View;
@@ -45,6 +47,20 @@ pub enum Body {
     ToolReturns(Vec<ToolReturn>),
     ApprovalRequest(Vec<ToolCall>),
     ApprovalResponse(Vec<Approval>),
+    /// A summary, shown as such only to who asked for compaction messages.
+    Summary {
+        summary: String,
+        stats: Option<Stats>,
+    },
+    /// News that the context is being compacted; stands before its summary.
+    Compaction(Compaction),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compaction {
+    pub trigger: Trigger,
+    pub context_token_estimate: u64,
+    pub context_window: u64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +82,8 @@ impl Body {
             Self::ToolReturns(_) => "tool_return_message",
             Self::ApprovalRequest(_) => "approval_request_message",
             Self::ApprovalResponse(_) => "approval_response_message",
+            Self::Summary { .. } => "summary_message",
+            Self::Compaction(_) => "event_message",
         }
     }
 }
@@ -78,6 +96,8 @@ pub struct Reading<'a> {
     pub text_is_reply: bool,
     /// Calls to the message tool become assistant messages.
     pub unwrap_calls: bool,
+    /// Summaries are shown as such; otherwise as the user message that the model reads.
+    pub shows_summaries: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -87,6 +107,7 @@ impl<'a> Reading<'a> {
             view,
             text_is_reply: true,
             unwrap_calls: false,
+            shows_summaries: false,
         }
     }
 
@@ -96,6 +117,15 @@ impl<'a> Reading<'a> {
             view,
             text_is_reply,
             unwrap_calls: view.use_assistant_message,
+            shows_summaries: false,
+        }
+    }
+
+    /// For who asked for compaction messages.
+    pub fn with_summaries(self, shows_summaries: bool) -> Self {
+        Self {
+            shows_summaries,
+            ..self
         }
     }
 
@@ -177,9 +207,7 @@ fn bodies(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
         Role::User => vec![Body::User {
             content: user_content(message),
         }],
-        Role::Summary => vec![Body::User {
-            content: Content::Text(message.text()),
-        }],
+        Role::Summary => vec![summary(message, reading)],
         Role::Tool => vec![Body::ToolReturns(message.tool_returns.clone())],
         Role::Assistant => {
             let mut bodies = spoken(message, reading);
@@ -194,6 +222,18 @@ fn bodies(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
             bodies.push(Body::ApprovalRequest(message.tool_calls.clone()));
             bodies
         }
+    }
+}
+
+fn summary(message: &Message, reading: &Reading<'_>) -> Body {
+    match summary::read(message) {
+        Some(read) if reading.shows_summaries => Body::Summary {
+            summary: read.text,
+            stats: read.stats,
+        },
+        _ => Body::User {
+            content: Content::Text(message.text()),
+        },
     }
 }
 

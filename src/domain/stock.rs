@@ -69,13 +69,27 @@ pub fn block_description(label: &str) -> Option<&'static str> {
 /// What the summariser is asked.
 pub fn compaction_prompt(mode: CompactionMode) -> &'static str {
     match mode {
-        CompactionMode::All | CompactionMode::SelfCompactAll => {
-            "Summarise the whole conversation so that it can be continued from your summary alone: what was asked, what was decided and \
-done, what is open, names, numbers and preferences. Write plain prose, no more than 300 words."
+        CompactionMode::All => {
+            "Summarise the whole conversation so that it can be continued from your summary alone. Say what the person wants and why, what \
+was decided, what was done with which result, and what is open; if something is under way, where it stands and what comes next. Keep \
+names, numbers, dates, places, preferences and promises as they were said. Write plain prose, no more than 300 words."
         }
-        CompactionMode::SlidingWindow | CompactionMode::SelfCompactSlidingWindow => {
-            "Summarise the older part of the conversation; the newer part stays as it is. Keep what later messages may refer to: requests, \
-decisions, results, names, numbers, preferences. Write plain prose, no more than 200 words."
+        CompactionMode::SlidingWindow => {
+            "Summarise these messages: the older part of a conversation whose newer part stays as it is and follows your summary. Keep what \
+later messages may refer to: requests, decisions, results, names, numbers, dates, preferences, promises, and what is open. Write plain \
+prose, no more than 200 words."
+        }
+        CompactionMode::SelfCompactAll => {
+            "Pause what you are doing. This window is nearly full: everything above, except your instructions and memory, is about to leave \
+it, and you will go on from a summary that you write now. Say what the person wants and why, what was decided, what you did with which \
+result, what is open, and where you stand and what you were about to do. Keep names, numbers, dates, preferences and promises as they \
+were said. Call no tool and address nobody. Answer with the summary alone, in plain prose, no more than 300 words."
+        }
+        CompactionMode::SelfCompactSlidingWindow => {
+            "Pause what you are doing. This window is nearly full: the messages above, except your instructions and memory, are about to leave \
+it; newer ones that you do not see here stay and follow your summary. Keep what they may refer to: requests, decisions, results, names, \
+numbers, dates, preferences, promises, and what is open. Call no tool and address nobody. Answer with the summary alone, in plain prose, \
+no more than 200 words."
         }
     }
 }

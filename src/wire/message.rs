@@ -1,5 +1,6 @@
 //! The message union: pieces of stored messages as JSON (wire-rules §10).
 
+use super::compaction::{CompactionEvent, Stats};
 use super::content::PartOut;
 use crate::domain::id::{RunId, StepId};
 use crate::domain::message::{Approval, Part, ToolCall, ToolOutput, ToolReturn, ToolStatus};
@@ -117,6 +118,14 @@ pub(super) enum Own<'a> {
     },
     Returns(Returns<'a>),
     Answers(Answers<'a>),
+    Summary {
+        summary: &'a str,
+        compaction_stats: Option<Stats<'a>>,
+    },
+    Event {
+        event_type: &'static str,
+        event_data: CompactionEvent,
+    },
     /// In deltas both keys hold the same object.
     CallDelta {
         tool_call: CallDelta<'a>,
@@ -167,6 +176,14 @@ impl<'a> From<&'a Body> for Own<'a> {
             },
             Body::ToolReturns(returns) => Self::Returns(returns.as_slice().into()),
             Body::ApprovalResponse(approvals) => Self::Answers(approvals.as_slice().into()),
+            Body::Summary { summary, stats } => Self::Summary {
+                summary,
+                compaction_stats: stats.as_ref().map(Stats::from),
+            },
+            Body::Compaction(news) => Self::Event {
+                event_type: "compaction",
+                event_data: news.into(),
+            },
         }
     }
 }

@@ -395,15 +395,50 @@ pub fn compaction(settings: &CompactionSettings) -> Value {
 /// `compaction_settings` of a request: only what is there changes.
 #[derive(Debug, Clone, Deserialize)]
 pub struct CompactionIn {
-    model: Option<String>,
-    model_settings: Option<Value>,
-    prompt: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    model: Option<Option<String>>,
+    #[serde(default, deserialize_with = "settings_object")]
+    model_settings: Option<Option<Value>>,
+    #[serde(default, deserialize_with = "given")]
+    prompt: Option<Option<String>>,
     prompt_acknowledgement: Option<bool>,
     #[serde(default, deserialize_with = "given")]
     clip_chars: Option<Option<i64>>,
     #[serde(default, deserialize_with = "mode")]
     mode: Option<CompactionMode>,
+    #[serde(default, deserialize_with = "share")]
     sliding_window_percentage: Option<f64>,
+}
+
+/// Kept as it was sent; only what reads as settings of a model is taken.
+fn settings_object<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<Value>>, D::Error> {
+    let sent = Option::<Value>::deserialize(deserializer)?;
+    if let Some(sent) = &sent {
+        if !sent.is_object() {
+            return Err(D::Error::custom("expected an object of model settings"));
+        }
+        ModelSettings::deserialize(sent).map_err(D::Error::custom)?;
+    }
+    Ok(Some(sent))
+}
+
+/// The settings of a summariser, as they were kept, for laying over its configuration.
+pub fn compaction_model_settings(settings: &CompactionSettings) -> DomainSettings {
+    let sent = settings.model_settings.as_ref();
+    let read = sent.and_then(|sent| ModelSettings::deserialize(sent).ok());
+    read.map_or_else(DomainSettings::default, DomainSettings::from)
+}
+
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let share = Option::<f64>::deserialize(deserializer)?;
+    match share {
+        Some(share) if !(0.0..=1.0).contains(&share) => Err(D::Error::custom(format_args!(
+            "expected a share of the messages from 0 to 1, found {share}"
+        ))),
+        share => Ok(share),
+    }
 }
 
 fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CompactionMode>, D::Error> {

@@ -453,7 +453,7 @@ fn a_stock_summariser_follows_the_agent_to_another_provider_and_a_chosen_one_sta
         "anthropic/claude-haiku-4-5"
     );
     let chosen = CompactionChange {
-        model: Some("openai/o3".to_owned()),
+        model: Some(Some("openai/o3".to_owned())),
         ..CompactionChange::default()
     };
     assert_eq!(
@@ -484,4 +484,30 @@ fn a_new_summary_mode_brings_its_prompt() {
         agent.compaction.prompt.as_deref(),
         Some(stock::compaction_prompt(CompactionMode::All))
     );
+}
+
+#[test]
+fn a_null_among_the_compaction_settings_asks_for_the_default() {
+    let mut agent = made(request(AgentType::LettaV1Agent)).agent;
+    let before = agent.compaction.clone();
+    let change = |change: CompactionChange| AgentChange {
+        compaction: Some(change),
+        ..AgentChange::default()
+    };
+    let own = CompactionChange {
+        model: Some(Some("openai/o3".to_owned())),
+        prompt: Some(Some("In rhymes.".to_owned())),
+        model_settings: Some(Some(serde_json::json!({"temperature": 0.1}))),
+        ..CompactionChange::default()
+    };
+    change(own).apply(&mut agent, UserId::DEFAULT, clock::now());
+    assert_eq!(agent.compaction.prompt.as_deref(), Some("In rhymes."));
+    let nulls = CompactionChange {
+        model: Some(None),
+        prompt: Some(None),
+        model_settings: Some(None),
+        ..CompactionChange::default()
+    };
+    change(nulls).apply(&mut agent, UserId::DEFAULT, clock::now());
+    assert_eq!(agent.compaction, before);
 }
