@@ -10,12 +10,14 @@ mod catalog;
 pub mod config;
 mod endpoint;
 mod failure;
+mod image;
 mod listing;
 mod openai;
 mod protocol;
 mod provider;
 mod registry;
 mod rehearsal;
+mod schema;
 mod setup;
 mod sse;
 #[cfg(test)]

@@ -174,6 +174,17 @@ pub struct ModelRequest {
     pub user: String,
 }
 
+impl ModelRequest {
+    /// The tools that may be called.
+    pub fn offered(&self) -> &[ToolSchema] {
+        if self.choice == ToolChoice::None {
+            &[]
+        } else {
+            &self.tools
+        }
+    }
+}
+
 /// A tool as it is offered to a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolSchema {

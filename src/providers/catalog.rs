@@ -108,6 +108,11 @@ pub(crate) fn default_effort(model: &str) -> &'static str {
     }
 }
 
+/// Whether OpenAI keeps the model's prompt caches for longer than a few minutes when it is asked to.
+pub(crate) fn keeps_caches(model: &str) -> bool {
+    is_family(model, "gpt-4.1") || (is_family(model, "gpt-5") && !is_family(model, "gpt-5-mini"))
+}
+
 pub(crate) fn is_family(model: &str, family: &str) -> bool {
     base_name(model).starts_with(family)
 }

@@ -11,6 +11,9 @@ use super::protocol::{Protocol, Reader};
 use super::vendors::PLAIN;
 use crate::domain::model::{Answer, ModelRequest, Trace};
 
+/// Characters of a function's name that OpenAI takes.
+pub(crate) const MAX_NAME_CHARS: usize = 64;
+
 #[derive(Debug)]
 pub(crate) struct ChatCompletions;
 

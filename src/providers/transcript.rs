@@ -1,8 +1,13 @@
 //! From stored messages to what a model may be shown (providers-and-context §4): a call stands with exactly one
 //! return, a return never without its call, and nothing is empty. Pure; borrows everything.
 
-use crate::domain::message::{Message, Part, Role, ToolCall, ToolReturn};
+use crate::domain::message::{Message, Part, Role, ToolCall, ToolOutput, ToolReturn};
+use crate::domain::model::LlmConfig;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+
+/// What stands where a model cannot see an image.
+pub(crate) const IMAGE_PLACEHOLDER: &str = "[image]";
 
 /// One entry of the conversation as every dialect knows it.
 #[derive(Debug)]
@@ -28,6 +33,12 @@ impl<'a> Turn<'a> {
             .iter()
             .filter_map(|part| part.text())
             .filter(|text| !text.is_empty())
+    }
+
+    /// Whether the model that is asked now said it: no other is shown this reasoning.
+    pub(crate) fn is_by(&self, config: &LlmConfig) -> bool {
+        self.model.is_some()
+            && (self.model == Some(&config.model) || self.model == config.handle.as_deref())
     }
 }
 
@@ -115,6 +126,70 @@ fn returns<'a>(ids: &HashSet<&str>, after: &[&'a Message]) -> HashMap<&'a str, &
         }
     }
     found
+}
+
+/// All text parts of a message, copied only when there are several.
+pub(crate) fn text(message: &Message) -> Cow<'_, str> {
+    joined(message.content.iter().filter_map(Part::text), "\n").unwrap_or_default()
+}
+
+/// A return as text alone.
+pub(crate) fn return_text(end: &ToolReturn) -> Cow<'_, str> {
+    match &end.output {
+        ToolOutput::Packed(text) => Cow::Borrowed(text),
+        ToolOutput::Parts(parts) => joined(
+            parts
+                .iter()
+                .map(|part| part.text().unwrap_or(IMAGE_PLACEHOLDER)),
+            "\n",
+        )
+        .unwrap_or_default(),
+    }
+}
+
+/// `None` when there is nothing to join.
+pub(crate) fn joined<'a>(
+    mut texts: impl Iterator<Item = &'a str>,
+    separator: &'a str,
+) -> Option<Cow<'a, str>> {
+    let first = texts.next()?;
+    Some(texts.fold(Cow::Borrowed(first), |joined, text| {
+        joined + separator + text
+    }))
+}
+
+/// Whether text beside calls is left out: with reasoning fully off it would be taken for reasoning (agent-loop §4).
+pub(crate) fn mutes_calls(config: &LlmConfig) -> bool {
+    let thinks = config.enable_reasoner
+        || config.put_inner_thoughts_in_kwargs == Some(true)
+        || config.max_reasoning_tokens > 0;
+    !thinks
+}
+
+/// Characters of a tool return that the model is shown (agent-loop §4): a fifth of the window, four characters a token.
+pub(crate) fn return_limit(context_window: u64) -> usize {
+    usize::try_from(context_window.saturating_mul(4) / 5)
+        .unwrap_or(usize::MAX)
+        .max(5_000)
+}
+
+/// The first `limit` characters, and how many were left out.
+pub(crate) fn cut(text: Cow<'_, str>, limit: usize) -> Cow<'_, str> {
+    // Bytes are at least characters: short texts need no counting.
+    let end = if text.len() <= limit {
+        None
+    } else {
+        text.char_indices().nth(limit)
+    };
+    match end {
+        None => text,
+        Some((end, _)) => format!(
+            "{}... [truncated {} chars]",
+            &text[..end],
+            text[end..].chars().count()
+        )
+        .into(),
+    }
 }
 
 /// Characters of a call's id that every provider takes.

@@ -2,21 +2,19 @@
 //! Equal requests give equal bytes, and a longer conversation begins with the bytes of the shorter one, so that
 //! providers find their prefix caches.
 
-use crate::domain::message::{Image, Message, Part, ToolOutput, ToolReturn};
+use super::MAX_NAME_CHARS;
+use crate::domain::message::{Image, Message, Part};
 use crate::domain::model::{LlmConfig, ModelRequest, ResponseFormat, ToolChoice, ToolSchema};
 use crate::providers::catalog;
-use crate::providers::transcript::{self, CallIds, Entry, Turn};
+use crate::providers::image::{self, Picture};
+use crate::providers::schema;
+use crate::providers::transcript::{
+    self, CallIds, Entry, IMAGE_PLACEHOLDER, Turn, cut, joined, return_limit, return_text, text,
+};
 use crate::providers::vendors::{Dialect, OutputLimit, Replay};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use std::fmt;
-
-/// Characters of a function's name that OpenAI takes.
-const MAX_NAME_CHARS: usize = 64;
-
-/// What stands where a model cannot see an image.
-const IMAGE_PLACEHOLDER: &str = "[image]";
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -100,30 +98,9 @@ enum ContentPart<'a> {
 
 #[derive(Serialize)]
 struct ImageUrl<'a> {
-    url: Address<'a>,
+    url: Picture<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
-}
-
-/// Where an image is: its address, or the image itself.
-enum Address<'a> {
-    Url(&'a str),
-    Inline { media_type: &'a str, data: &'a str },
-}
-
-impl Serialize for Address<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl fmt::Display for Address<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Url(url) => f.write_str(url),
-            Self::Inline { media_type, data } => write!(f, "data:{media_type};base64,{data}"),
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -164,11 +141,7 @@ impl<'a> Body<'a> {
     fn new(request: &'a ModelRequest, dialect: &'a Dialect, official: bool) -> Self {
         let config = &*request.config;
         let reasons = catalog::reasons(&config.model);
-        let offered: &[ToolSchema] = if request.choice == ToolChoice::None {
-            &[]
-        } else {
-            &request.tools
-        };
+        let offered = request.offered();
         let limit = |field| config.max_tokens.filter(|_| dialect.output_limit == field);
         let fast = if official {
             config.model.strip_suffix("-fast")
@@ -198,7 +171,8 @@ impl<'a> Body<'a> {
                 .verbosity
                 .as_deref()
                 .filter(|_| catalog::is_family(&config.model, "gpt-5")),
-            prompt_cache_retention: (official && keeps_caches(&config.model)).then_some("24h"),
+            prompt_cache_retention: (official && catalog::keeps_caches(&config.model))
+                .then_some("24h"),
             service_tier: fast.map(|_| "priority"),
             user: &request.user,
             stream: request.stream,
@@ -228,11 +202,6 @@ pub(crate) fn effort(config: &LlmConfig) -> Option<&str> {
     given.filter(|effort| open_weights && ["low", "medium", "high"].contains(effort))
 }
 
-fn keeps_caches(model: &str) -> bool {
-    catalog::is_family(model, "gpt-4.1")
-        || (catalog::is_family(model, "gpt-5") && !catalog::is_family(model, "gpt-5-mini"))
-}
-
 fn tool_choice(choice: &ToolChoice, dialect: &Dialect) -> Option<Value> {
     match choice {
         ToolChoice::Free => Some(json!("auto")),
@@ -257,7 +226,7 @@ fn response_format(format: Option<&ResponseFormat>) -> Option<Value> {
 impl<'a> Tool<'a> {
     fn new(tool: &'a ToolSchema, strict: bool) -> Self {
         let parameters = if strict {
-            Cow::Owned(strictly(tool.parameters.clone()))
+            Cow::Owned(schema::strict(tool.parameters.clone()))
         } else {
             Cow::Borrowed(&tool.parameters)
         };
@@ -274,59 +243,13 @@ impl<'a> Tool<'a> {
     }
 }
 
-/// The schema in its strict form: every property required, the optional ones nullable, no others allowed.
-fn strictly(mut schema: Value) -> Value {
-    let Value::Object(object) = &mut schema else {
-        return schema;
-    };
-    if let Some(items) = object.get_mut("items") {
-        *items = strictly(items.take());
-    }
-    let required: Vec<Value> = object
-        .get("required")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    if let Some(Value::Object(properties)) = object.get_mut("properties") {
-        for (name, property) in properties.iter_mut() {
-            *property = strictly(property.take());
-            if !required.iter().any(|required| required == name.as_str()) {
-                make_nullable(property);
-            }
-        }
-        let names: Vec<Value> = properties.keys().map(|name| json!(name)).collect();
-        object.insert("required".to_owned(), Value::Array(names));
-        object.insert("additionalProperties".to_owned(), json!(false));
-    }
-    schema
-}
-
-fn make_nullable(property: &mut Value) {
-    let Some(object) = property.as_object_mut() else {
-        return;
-    };
-    match object.get_mut("type") {
-        Some(Value::String(name)) => {
-            let both = json!([name, "null"]);
-            object.insert("type".to_owned(), both);
-        }
-        Some(Value::Array(names)) if !names.contains(&json!("null")) => names.push(json!("null")),
-        _ => (),
-    }
-    if let Some(Value::Array(values)) = object.get_mut("enum")
-        && !values.contains(&Value::Null)
-    {
-        values.push(Value::Null);
-    }
-}
-
 /// What holds for every message of one request.
 struct Conversation<'a> {
     config: &'a LlmConfig,
     dialect: &'a Dialect,
     /// The system role is `developer`.
     developer: bool,
-    /// Text beside calls is left out: reasoning is fully off, and that text would be taken for it (agent-loop §4).
+    /// Text beside calls is left out.
     mutes_calls: bool,
     ids: CallIds<'a>,
     return_limit: usize,
@@ -334,17 +257,13 @@ struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     fn new(config: &'a LlmConfig, dialect: &'a Dialect, developer: bool) -> Self {
-        let thinks = config.enable_reasoner
-            || config.put_inner_thoughts_in_kwargs == Some(true)
-            || config.max_reasoning_tokens > 0;
-        let return_limit = return_limit(config.context_window);
         Self {
             config,
             dialect,
             developer,
-            mutes_calls: !thinks,
+            mutes_calls: transcript::mutes_calls(config),
             ids: CallIds::default(),
-            return_limit,
+            return_limit: return_limit(config.context_window),
         }
     }
 
@@ -414,9 +333,6 @@ impl<'a> Conversation<'a> {
 
     /// The model's own reasoning; another model's is not shown to it.
     fn replayed(&self, turn: &Turn<'a>) -> Option<Cow<'a, str>> {
-        let own = turn.model.is_some()
-            && (turn.model == Some(&self.config.model)
-                || turn.model == self.config.handle.as_deref());
         let reasoning = turn.parts.iter().filter_map(|part| match part {
             Part::Reasoning {
                 native: true,
@@ -425,7 +341,7 @@ impl<'a> Conversation<'a> {
             } => Some(reasoning.as_str()),
             _ => None,
         });
-        let reasoning = joined(reasoning, "").filter(|_| own);
+        let reasoning = joined(reasoning, "").filter(|_| turn.is_by(self.config));
         match self.dialect.replay {
             Replay::Never => None,
             Replay::WhenKnown => reasoning,
@@ -433,49 +349,6 @@ impl<'a> Conversation<'a> {
             Replay::WithCalls => Some(reasoning.unwrap_or_default()),
         }
     }
-}
-
-/// Characters of a tool return that the model is shown (agent-loop §4): a fifth of the window, four characters a token.
-fn return_limit(context_window: u64) -> usize {
-    usize::try_from(context_window.saturating_mul(4) / 5)
-        .unwrap_or(usize::MAX)
-        .max(5_000)
-}
-
-fn cut(text: Cow<'_, str>, limit: usize) -> Cow<'_, str> {
-    // Bytes are at least characters: short texts need no counting.
-    let end = if text.len() <= limit {
-        None
-    } else {
-        text.char_indices().nth(limit)
-    };
-    match end {
-        None => text,
-        Some((end, _)) => format!(
-            "{}... [truncated {} chars]",
-            &text[..end],
-            text[end..].chars().count()
-        )
-        .into(),
-    }
-}
-
-fn return_text(end: &ToolReturn) -> Cow<'_, str> {
-    match &end.output {
-        ToolOutput::Packed(text) => Cow::Borrowed(text),
-        ToolOutput::Parts(parts) => joined(
-            parts
-                .iter()
-                .map(|part| part.text().unwrap_or(IMAGE_PLACEHOLDER)),
-            "\n",
-        )
-        .unwrap_or_default(),
-    }
-}
-
-/// All text parts of a message, copied only when there are several.
-fn text(message: &Message) -> Cow<'_, str> {
-    joined(message.content.iter().filter_map(Part::text), "\n").unwrap_or_default()
 }
 
 fn user_content<'a>(message: &'a Message) -> Content<'a> {
@@ -494,41 +367,17 @@ fn user_content<'a>(message: &'a Message) -> Content<'a> {
 }
 
 fn image_part(image: &Image) -> ContentPart<'_> {
-    match image {
-        Image::Url { url } => ContentPart::ImageUrl {
+    match Picture::of(image) {
+        Some(url) => ContentPart::ImageUrl {
             image_url: ImageUrl {
-                url: Address::Url(url),
-                detail: None,
+                url,
+                detail: image::detail(image),
             },
         },
-        Image::Stored {
-            data: Some(data),
-            media_type,
-            detail,
-            ..
-        } => {
-            let media_type = media_type.as_deref().unwrap_or("image/png");
-            let image_url = ImageUrl {
-                url: Address::Inline { media_type, data },
-                detail: detail.as_deref(),
-            };
-            ContentPart::ImageUrl { image_url }
-        }
-        Image::Stored { data: None, .. } => ContentPart::Text {
+        None => ContentPart::Text {
             text: IMAGE_PLACEHOLDER,
         },
     }
-}
-
-/// `None` when there is nothing to join.
-fn joined<'a>(
-    mut texts: impl Iterator<Item = &'a str>,
-    separator: &'a str,
-) -> Option<Cow<'a, str>> {
-    let first = texts.next()?;
-    Some(texts.fold(Cow::Borrowed(first), |joined, text| {
-        joined + separator + text
-    }))
 }
 
 #[cfg(test)]

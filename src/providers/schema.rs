@@ -1,0 +1,5 @@
+//! JSON schemas of tools and of answers as providers take them: each has its own part of the standard.
+
+mod strict;
+
+pub(crate) use strict::strict;
