@@ -195,34 +195,36 @@ pub(crate) fn cut(text: Cow<'_, str>, limit: usize) -> Cow<'_, str> {
 /// Characters of a call's id that every provider takes.
 const MAX_ID_CHARS: usize = 29;
 
-/// Call ids as providers take them, different ids staying different: one table a request.
+/// Call ids as providers take them: each for one call of the request and its return. Ids that differ stay different,
+/// and an id that a later step uses again is sent as another.
 #[derive(Debug, Default)]
-pub(crate) struct CallIds<'a> {
-    sent: HashMap<&'a str, String>,
-    taken: HashSet<String>,
+pub(crate) struct CallIds {
+    /// What was given out, each with the last number that a namesake got.
+    taken: HashMap<String, usize>,
 }
 
-impl<'a> CallIds<'a> {
-    /// The id to send; the same for the same id. An id that already fits goes as it is unless another took it first.
-    pub(crate) fn id(&mut self, id: &'a str) -> String {
-        if let Some(sent) = self.sent.get(id) {
-            return sent.clone();
-        }
-        let clean = name(id, MAX_ID_CHARS);
-        let numbered = (2..).map(|number| {
+impl CallIds {
+    /// The ids to send for the calls of a turn, and for their returns. An id that already fits goes as it is unless
+    /// another took it first.
+    pub(crate) fn of(&mut self, turn: &Turn<'_>) -> Vec<String> {
+        let calls = turn.calls.iter();
+        calls
+            .map(|(call, _)| self.free(name(&call.id, MAX_ID_CHARS)))
+            .collect()
+    }
+
+    fn free(&mut self, clean: String) -> String {
+        let mut number = self.taken.get(&clean).copied().unwrap_or(1);
+        let mut candidate = clean.clone();
+        while self.taken.contains_key(&candidate) {
+            number += 1;
             let suffix = format!("_{number}");
-            format!(
-                "{}{suffix}",
-                &clean[..clean.len().min(MAX_ID_CHARS - suffix.len())]
-            )
-        });
-        let free = std::iter::once(clean.clone())
-            .chain(numbered)
-            .find(|candidate| !self.taken.contains(candidate));
-        let sent = free.expect("the numbers do not run out");
-        self.taken.insert(sent.clone());
-        self.sent.insert(id, sent.clone());
-        sent
+            let kept = clean.len().min(MAX_ID_CHARS - suffix.len());
+            candidate = format!("{}{suffix}", &clean[..kept]);
+        }
+        self.taken.insert(clean, number);
+        self.taken.entry(candidate.clone()).or_insert(1);
+        candidate
     }
 }
 
@@ -325,23 +327,46 @@ mod tests {
         assert_eq!(shape(&history), ["a[call_0]"]);
     }
 
+    /// The ids that are sent for steps that call these.
+    fn sent_ids(steps: &[&[&str]]) -> Vec<Vec<String>> {
+        let step = |ids: &&[&str]| {
+            [
+                message(Role::Assistant, "", ids, &[]),
+                message(Role::Tool, "", &[], ids),
+            ]
+        };
+        let history: Vec<Message> = steps.iter().flat_map(step).collect();
+        let history: Vec<&Message> = history.iter().collect();
+        let mut ids = CallIds::default();
+        let turn = |entry: &Entry<'_>| match entry {
+            Entry::Assistant(turn) => ids.of(turn),
+            _ => panic!("{entry:?}"),
+        };
+        entries(&history).iter().map(turn).collect()
+    }
+
     #[test]
     fn ids_are_made_to_fit_and_stay_different() {
-        let mut ids = CallIds::default();
         let long = "chatcmpl-tool-0123456789abcdef0123456789abcdef";
         let other = "chatcmpl-tool-0123456789abcdefffffffffffffffff";
-        let sent = [
-            ids.id(long),
-            ids.id(other),
-            ids.id("a.b"),
-            ids.id("a_b"),
-            ids.id(long),
-        ];
+        let [sent] = &sent_ids(&[&[long, other, "a.b", "a_b"]])[..] else {
+            panic!("one step")
+        };
         assert_eq!(sent[0].len(), MAX_ID_CHARS);
         assert_eq!(sent[1].len(), MAX_ID_CHARS);
-        assert_eq!((sent[2].as_str(), sent[3].as_str()), ("a_b", "a_b_2"));
         assert_ne!(sent[0], sent[1]);
-        assert_eq!(sent[0], sent[4]);
+        assert_eq!(sent[2..], ["a_b", "a_b_2"]);
+    }
+
+    #[test]
+    fn an_id_that_a_later_step_uses_again_is_sent_as_another() {
+        let sent = sent_ids(&[&["call_0"], &["call_0", "call_1"], &["call_0_2", "call_0"]]);
+        let expected: [&[&str]; 3] = [
+            &["call_0"],
+            &["call_0_2", "call_1"],
+            &["call_0_2_2", "call_0_3"],
+        ];
+        assert_eq!(sent, expected);
     }
 
     fn any_message() -> impl Strategy<Value = Message> {

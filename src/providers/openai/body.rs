@@ -251,7 +251,7 @@ struct Conversation<'a> {
     developer: bool,
     /// Text beside calls is left out.
     mutes_calls: bool,
-    ids: CallIds<'a>,
+    ids: CallIds,
     return_limit: usize,
 }
 
@@ -307,8 +307,9 @@ impl<'a> Conversation<'a> {
         let content = spoken.or_else(|| {
             catalog::is_family(&self.config.model, "gpt-oss").then_some(Cow::Borrowed(""))
         });
-        let tool_calls = turn.calls.iter().map(|(call, _)| Call {
-            id: self.ids.id(&call.id),
+        let ids = self.ids.of(turn);
+        let tool_calls = turn.calls.iter().zip(&ids).map(|((call, _), id)| Call {
+            id: id.clone(),
             r#type: "function",
             function: Function {
                 name: transcript::name(&call.name, MAX_NAME_CHARS),
@@ -322,11 +323,11 @@ impl<'a> Conversation<'a> {
             reasoning_content,
             tool_calls,
         });
-        for (call, end) in &turn.calls {
+        for ((_, end), tool_call_id) in turn.calls.iter().zip(ids) {
             let content = cut(return_text(end), self.return_limit);
             messages.push(ChatMessage::Tool {
                 content,
-                tool_call_id: self.ids.id(&call.id),
+                tool_call_id,
             });
         }
     }
