@@ -93,10 +93,14 @@ pub(crate) fn reasons(model: &str) -> bool {
         || (name.starts_with("gpt-5") && !name.contains("-chat"))
 }
 
-/// The effort of a reasoning model when nobody set one.
+/// The effort of a reasoning model when nobody set one: as little as it takes.
 pub(crate) fn default_effort(model: &str) -> &'static str {
     let name = base_name(model);
-    if ["gpt-5.1", "gpt-5.2", "gpt-5.3", "gpt-5.4"]
+    if name.contains("-pro") {
+        "high"
+    } else if name.contains("-codex") {
+        "medium"
+    } else if ["gpt-5.1", "gpt-5.2", "gpt-5.3", "gpt-5.4"]
         .iter()
         .any(|prefix| name.starts_with(prefix))
     {
@@ -172,6 +176,21 @@ mod tests {
         assert!(reasoning.into_iter().all(reasons));
         let others = ["gpt-4o", "gpt-5-chat-latest", "o1x", "gpt-oss:20b", "olmo"];
         assert!(!others.into_iter().any(reasons));
+    }
+
+    #[test]
+    fn a_default_effort_is_one_that_the_model_takes() {
+        for (model, effort) in [
+            ("o3", "medium"),
+            ("gpt-5", "minimal"),
+            ("gpt-5-codex", "medium"),
+            ("gpt-5-pro", "high"),
+            ("gpt-5.1", "none"),
+            ("gpt-5.1-codex-mini", "medium"),
+            ("gpt-5.4-mini", "none"),
+        ] {
+            assert_eq!(default_effort(model), effort, "{model}");
+        }
     }
 
     #[test]
