@@ -1,11 +1,16 @@
 //! What the tests of this folder share: requests, and a server that answers what it is told to.
 
+pub(crate) mod histories;
+
 use super::catalog;
+use super::config::{ApiKey, Timeouts};
+use super::endpoint::Endpoint;
+use super::vendors::PLAIN;
 use crate::domain::clock;
 use crate::domain::id::AgentId;
 use crate::domain::message::{Message, Part, Role};
 use crate::domain::model::{LlmConfig, ModelRequest, ToolChoice};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -18,6 +23,23 @@ pub(crate) fn config(model: &str) -> LlmConfig {
         model,
         catalog::window(model),
     )
+}
+
+pub(crate) const KEY: &str = "secret-key";
+
+/// A provider called `openai`, wherever it is.
+pub(crate) fn endpoint(base_url: &str) -> Endpoint {
+    let name = || "openai".to_owned();
+    Endpoint {
+        name: name(),
+        provider_type: name(),
+        endpoint_type: name(),
+        base_url: base_url.to_owned(),
+        key: Some(ApiKey::new(KEY)),
+        dialect: PLAIN,
+        timeouts: Timeouts::default(),
+        client: OnceLock::new(),
+    }
 }
 
 pub(crate) fn user(text: &str) -> Arc<Message> {

@@ -1,36 +1,25 @@
 use super::*;
 use crate::domain::message::Part;
 use crate::domain::model::Finish;
-use crate::providers::config::{ApiKey, Timeouts};
+use crate::providers::config::Timeouts;
 use crate::providers::openai::ChatCompletions;
-use crate::providers::testing::{Reply, Server, read_request, request};
-use crate::providers::vendors::PLAIN;
+use crate::providers::testing::{KEY, Reply, Server, endpoint, read_request, request};
 use serde_json::json;
-use std::sync::OnceLock;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-
-const KEY: &str = "secret-key";
 
 fn model(server: &Server) -> Remote {
     model_with(server, Timeouts::default())
 }
 
 fn model_with(server: &Server, timeouts: Timeouts) -> Remote {
-    model_at(server.base_url.clone(), timeouts)
+    model_at(&server.base_url, timeouts)
 }
 
-fn model_at(base_url: String, timeouts: Timeouts) -> Remote {
-    let name = || "openai".to_owned();
+fn model_at(base_url: &str, timeouts: Timeouts) -> Remote {
     let endpoint = Endpoint {
-        name: name(),
-        provider_type: name(),
-        endpoint_type: name(),
-        base_url,
-        key: Some(ApiKey::new(KEY)),
-        dialect: PLAIN,
         timeouts,
-        client: OnceLock::new(),
+        ..endpoint(base_url)
     };
     Remote {
         endpoint: Arc::new(endpoint),
@@ -295,7 +284,7 @@ async fn a_finished_stream_leaves_its_connection_to_the_next_call() {
             connection.write_all(reply.as_bytes()).await.unwrap();
         }
     };
-    let model = model_at(base_url, Timeouts::default());
+    let model = model_at(&base_url, Timeouts::default());
     let two_calls = async {
         for _ in 0..2 {
             ask(&model, true).await.0.unwrap();
@@ -354,7 +343,7 @@ async fn an_unreachable_provider_is_a_connection_failure() {
         call_ms: 700,
         ..Timeouts::default()
     };
-    let model = model_at("http://127.0.0.1:1/v1".to_owned(), timeouts);
+    let model = model_at("http://127.0.0.1:1/v1", timeouts);
     let error = ask(&model, true).await.0.unwrap_err();
     assert_eq!(error.class, Class::Connection, "{error}");
 }

@@ -2,9 +2,12 @@ use super::*;
 use crate::domain::clock;
 use crate::domain::id::AgentId;
 use crate::domain::message::{Role, ToolCall, ToolOutput, ToolReturn, ToolStatus};
+use crate::providers::testing::histories::history;
 use crate::providers::testing::{config, request};
 use crate::providers::transcript::return_limit;
 use crate::providers::vendors::PLAIN;
+use proptest::prelude::*;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 fn sent(request: &ModelRequest) -> Value {
@@ -179,4 +182,47 @@ fn a_longer_conversation_begins_with_the_bytes_of_the_shorter_one() {
     let shared = short.iter().zip(&long).take_while(|(a, b)| a == b).count();
     let messages = short.windows(2).position(|pair| pair == b"}]").unwrap();
     assert_eq!(shared, messages + 1);
+}
+
+/// OpenAI's rules for messages: each call has an id of its own and is answered once, directly after its message;
+/// nothing else is answered; an assistant says something or calls something.
+fn assert_valid(messages: &[Value]) {
+    let mut called = HashSet::new();
+    let mut rest = messages.iter();
+    while let Some(message) = rest.next() {
+        let content = message["content"].as_str();
+        match message["role"].as_str().unwrap() {
+            "assistant" => {
+                let calls = message["tool_calls"]
+                    .as_array()
+                    .map_or(&[][..], Vec::as_slice);
+                let speaks = content.is_some_and(|text| !text.is_empty());
+                assert!(speaks || !calls.is_empty(), "says nothing: {message}");
+                let mut open = HashSet::new();
+                for call in calls {
+                    let id = call["id"].as_str().unwrap();
+                    assert!(open.insert(id) && called.insert(id), "called twice: {id}");
+                }
+                for _ in calls {
+                    let answer = rest.next().expect("every call is answered");
+                    assert_eq!(answer["role"], "tool", "not answered yet: {open:?}");
+                    let id = answer["tool_call_id"].as_str().unwrap();
+                    assert!(open.remove(id), "answers no open call: {id}");
+                }
+            }
+            "tool" => panic!("answers no call: {message}"),
+            "system" | "user" => assert!(!message["content"].is_null()),
+            role => panic!("{role}"),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_history_openai_takes_it(history in history(&["gpt-4o-mini"]), thinks in any::<bool>()) {
+        let mut request = request("gpt-4o-mini", "go");
+        request.config = Arc::new(LlmConfig { enable_reasoner: thinks, ..config("gpt-4o-mini") });
+        request.messages = history;
+        assert_valid(sent(&request)["messages"].as_array().unwrap());
+    }
 }
