@@ -9,6 +9,8 @@ use uuid::Uuid;
 
 /// Bytes of text, reasoning, names and arguments that one answer may hold.
 pub(crate) const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+/// The last summary of one piece of reasoning that is kept; models give a handful.
+const MAX_SUMMARIES: usize = 1_000;
 
 /// Why the pieces are no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +32,8 @@ pub(crate) struct Accumulator<'d> {
     usage: Usage,
     bytes: usize,
     emitted: bool,
+    /// The last delta was of reasoning.
+    thinking: bool,
 }
 
 /// One fragment of a call, as dialects send them: every field may be missing.
@@ -61,6 +65,7 @@ impl<'d> Accumulator<'d> {
             usage: Usage::default(),
             bytes: 0,
             emitted: false,
+            thinking: false,
         }
     }
 
@@ -114,6 +119,59 @@ impl<'d> Accumulator<'d> {
             slot.insert(Part::OmittedReasoning { signature: None });
             self.emit(Delta::OmittedReasoning);
         }
+    }
+
+    /// Reasoning of which the provider gives summaries, under the id by which it is replayed.
+    pub(crate) fn summarized_reasoning(
+        &mut self,
+        slot: u32,
+        id: &str,
+        encrypted: Option<&str>,
+    ) -> Result<(), Misfit> {
+        self.count(id.len() + encrypted.map_or(0, str::len))?;
+        let vacant = Part::SummarizedReasoning {
+            id: String::new(),
+            summary: Vec::new(),
+            encrypted_content: None,
+        };
+        if let Part::SummarizedReasoning {
+            id: known,
+            encrypted_content,
+            ..
+        } = self.parts.entry(slot).or_insert(vacant)
+        {
+            set_once(known, id);
+            if encrypted.is_some() {
+                *encrypted_content = encrypted.map(str::to_owned);
+            }
+        }
+        Ok(())
+    }
+
+    /// More of the `index`-th summary of the reasoning in `slot`. Readers see a summary that directly follows other
+    /// reasoning after a blank line.
+    pub(crate) fn summary(
+        &mut self,
+        slot: u32,
+        index: usize,
+        fragment: &str,
+    ) -> Result<(), Misfit> {
+        if fragment.is_empty() || index > MAX_SUMMARIES {
+            return Ok(());
+        }
+        self.summarized_reasoning(slot, "", None)?;
+        self.count(fragment.len())?;
+        let Some(Part::SummarizedReasoning { summary, .. }) = self.parts.get_mut(&slot) else {
+            return Ok(());
+        };
+        if summary.len() <= index {
+            summary.resize(index + 1, String::new());
+        }
+        let follows = self.thinking && summary[index].is_empty();
+        summary[index].push_str(fragment);
+        let gap = if follows { "\n\n" } else { "" };
+        self.emit(Delta::Reasoning(format!("{gap}{fragment}")));
+        Ok(())
     }
 
     /// A fragment of a call. Deltas are held until the call has an id and a name.
@@ -173,6 +231,7 @@ impl<'d> Accumulator<'d> {
             0
         });
         self.emitted = true;
+        self.thinking = false;
         if from < arguments.len() {
             (self.deltas)(Delta::CallArguments {
                 call_id: id.clone(),
@@ -193,6 +252,7 @@ impl<'d> Accumulator<'d> {
 
     fn emit(&mut self, delta: Delta) {
         self.emitted = true;
+        self.thinking = matches!(delta, Delta::Reasoning(_));
         (self.deltas)(delta);
     }
 

@@ -103,8 +103,10 @@ impl Complaint {
             ("authentication", 401),
             ("invalid_api_key", 401),
             ("permission", 403),
+            ("image", 400),
             ("not_found", 404),
             ("invalid_request", 400),
+            ("invalid_prompt", 400),
             ("context_length_exceeded", 400),
         ];
         let by_words = || {
@@ -244,6 +246,12 @@ mod tests {
             429
         );
         assert_eq!(status(r#"{"error": {"message": "x"}}"#), 500);
+        assert_eq!(status(r#"{"code": "invalid_prompt", "message": "x"}"#), 400);
+        assert_eq!(
+            status(r#"{"code": "image_file_not_found", "message": "x"}"#),
+            400
+        );
+        assert_eq!(status(r#"{"code": "server_error", "message": "x"}"#), 500);
     }
 
     #[test]

@@ -5,9 +5,12 @@ use super::Model;
 use super::call::Remote;
 use super::catalog::{self, MAX_DEFAULT_WINDOW};
 use super::config::{Listing, ProvidersConfig};
+use super::endpoint::Endpoint;
 use super::listing::Listed;
+use super::protocol::Protocol;
 use super::provider::{NotOffered, Provider, config_for};
 use super::rehearsal::{self, Rehearsal};
+use super::responses::Responses;
 use super::setup::{self, Setup};
 use super::vendors::{canonical, canonical_name};
 use crate::domain::model::{
@@ -105,7 +108,7 @@ impl Providers {
         })?;
         Ok(Arc::new(Remote {
             endpoint: provider.endpoint.clone(),
-            protocol: provider.endpoint.dialect.protocol,
+            protocol: protocol(&provider.endpoint, config),
         }))
     }
 
@@ -261,6 +264,16 @@ impl Providers {
             provider_type: provider.endpoint.provider_type.clone(),
             max_context_window,
         }
+    }
+}
+
+/// How a model is spoken to. OpenAI's reasoning models get their thoughts back through Responses only, and only
+/// OpenAI is sure to have it: servers of one's own rarely do.
+fn protocol(endpoint: &Endpoint, config: &LlmConfig) -> &'static dyn Protocol {
+    if endpoint.is_official() && catalog::reasons(&config.model) {
+        &Responses
+    } else {
+        endpoint.dialect.protocol
     }
 }
 

@@ -192,6 +192,17 @@ pub(crate) fn cut(text: Cow<'_, str>, limit: usize) -> Cow<'_, str> {
     }
 }
 
+/// Cuts the texts of one return one after the other: together they have at most `limit` characters.
+pub(crate) fn cutter<'a>(limit: usize) -> impl FnMut(Cow<'a, str>) -> Cow<'a, str> {
+    let mut left = limit;
+    move |text| {
+        let length = text.chars().count();
+        let text = cut(text, left);
+        left = left.saturating_sub(length);
+        text
+    }
+}
+
 /// Characters of a call's id that every provider takes.
 const MAX_ID_CHARS: usize = 29;
 

@@ -1,5 +1,6 @@
 use super::*;
-use crate::providers::testing::{Reply, Server};
+use crate::providers::testing::{self, Reply, Server, request};
+use crate::providers::vendors::OPENAI_BASE;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -255,7 +256,7 @@ async fn a_whole_configuration_uses_the_configured_address_and_no_other_provider
         128_000,
     );
     (whole.handle, whole.provider_name) = (None, None);
-    let mut request = crate::providers::testing::request("gpt-4o", "hello");
+    let mut request = request("gpt-4o", "hello");
     request.config = Arc::new(whole.clone());
     providers
         .model(&whole)
@@ -268,4 +269,21 @@ async fn a_whole_configuration_uses_the_configured_address_and_no_other_provider
     whole.handle = Some("vllm/private".to_owned());
     let error = providers.model(&whole).err().unwrap();
     assert_eq!(error.class, ModelErrorClass::NotFound);
+}
+
+#[test]
+fn only_openais_own_reasoning_models_are_asked_through_responses() {
+    let path = |base_url: &str, model: &str| {
+        let request = request(model, "hello");
+        let endpoint = testing::endpoint(base_url);
+        protocol(&endpoint, &request.config).path(&request)
+    };
+    for model in ["o1", "o3-mini", "o4-mini", "gpt-5", "gpt-5.4-fast"] {
+        assert_eq!(path(OPENAI_BASE, model), "/responses", "{model}");
+    }
+    for model in ["gpt-4o-mini", "gpt-4.1", "gpt-5-chat-latest"] {
+        assert_eq!(path(OPENAI_BASE, model), "/chat/completions", "{model}");
+    }
+    let own = "http://127.0.0.1:8000/v1";
+    assert_eq!(path(own, "gpt-5"), "/chat/completions");
 }

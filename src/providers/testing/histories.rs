@@ -20,6 +20,12 @@ pub(crate) fn history(models: &'static [&'static str]) -> impl Strategy<Value = 
     vec(prop_oneof![stray, step(models)], 0..10).prop_map(|pieces| numbered(pieces.concat()))
 }
 
+/// The number that a text or the arguments of a call carry.
+pub(crate) fn step_of(text: &str) -> Option<String> {
+    let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+    (!digits.is_empty()).then_some(digits)
+}
+
 /// An assistant, perhaps with a request for approval and its response, and the returns of its calls in any order.
 fn step(models: &'static [&'static str]) -> impl Strategy<Value = Vec<Message>> {
     (
