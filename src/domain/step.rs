@@ -85,11 +85,12 @@ pub fn next(answer: &mut Answer, parallel_calls: bool) -> Next {
         answer.calls.truncate(1);
     }
     if answer.calls.is_empty() {
-        let cut = answer.finish == Finish::Length;
-        return Next::Stop(if cut {
-            StopReason::MaxTokensExceeded
-        } else {
-            StopReason::EndTurn
+        return Next::Stop(match answer.finish {
+            Finish::Length => StopReason::MaxTokensExceeded,
+            // The provider broke off what its model said, or withheld all of it.
+            Finish::ContentFilter if kept(answer).next().is_some() => StopReason::LlmApiError,
+            Finish::ContentFilter => StopReason::InvalidLlmResponse,
+            Finish::Stop | Finish::ToolCalls => StopReason::EndTurn,
         });
     }
     let mut planned: Vec<PlannedCall> = Vec::with_capacity(answer.calls.len());
@@ -107,18 +108,18 @@ pub fn next(answer: &mut Answer, parallel_calls: bool) -> Next {
 
 /// The assistant message of a step, or `None` when the model said nothing that is kept.
 pub fn assistant_message(mut message: Message, answer: &Answer) -> Option<Message> {
-    let empty =
-        |part: &Part| matches!(part, Part::Text { text, signature: None } if text.is_empty());
     message.role = Role::Assistant;
-    message.content = answer
-        .parts
-        .iter()
-        .filter(|part| !empty(part))
-        .cloned()
-        .collect();
+    message.content = kept(answer).cloned().collect();
     message.tool_calls = answer.calls.clone();
     let kept = !message.content.is_empty() || !message.tool_calls.is_empty();
     kept.then_some(message)
+}
+
+/// The parts of an answer that are stored.
+fn kept(answer: &Answer) -> impl Iterator<Item = &Part> {
+    let empty =
+        |part: &Part| matches!(part, Part::Text { text, signature: None } if text.is_empty());
+    answer.parts.iter().filter(move |part| !empty(part))
 }
 
 /// How one call ended, packed for the model (agent-loop §7): cut once to `limit` characters, then wrapped.
@@ -200,5 +201,34 @@ pub fn interrupted_call() -> ToolFailure {
     ToolFailure {
         name: "Interrupted",
         message: "the server stopped while the call was running; its outcome is unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::model::{Trace, Usage};
+
+    #[test]
+    fn an_answer_without_calls_ends_the_turn_with_the_reason_it_ended_for() {
+        let reason = |finish: Finish, text: &str| {
+            let mut answer = Answer {
+                parts: vec![Part::of_text(text)],
+                calls: Vec::new(),
+                finish,
+                usage: Usage::default(),
+                trace: Trace::default(),
+            };
+            next(&mut answer, true)
+        };
+        for (finish, text, stop) in [
+            (Finish::Stop, "hi", StopReason::EndTurn),
+            (Finish::Length, "hi", StopReason::MaxTokensExceeded),
+            (Finish::Length, "", StopReason::MaxTokensExceeded),
+            (Finish::ContentFilter, "hi", StopReason::LlmApiError),
+            (Finish::ContentFilter, "", StopReason::InvalidLlmResponse),
+        ] {
+            assert_eq!(reason(finish, text), Next::Stop(stop), "{finish:?} {text}");
+        }
     }
 }

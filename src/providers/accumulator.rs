@@ -268,7 +268,7 @@ impl<'d> Accumulator<'d> {
     /// The whole answer. A call that never got an id is given one, and what was held of it is passed on.
     ///
     /// # Errors
-    /// `Empty` for neither text nor calls, unless the output limit cut the answer off before either.
+    /// `Empty` for neither text nor calls, unless the output limit or a filter cut the answer off before either.
     pub(crate) fn into_answer(mut self) -> Result<Answer, Misfit> {
         self.calls
             .retain(|call| !(call.name.is_empty() && call.arguments.is_empty()));
@@ -287,7 +287,8 @@ impl<'d> Accumulator<'d> {
             finish => finish.unwrap_or(Finish::Stop),
         };
         let spoken = self.parts.values().any(|part| part.text().is_some());
-        if !spoken && self.calls.is_empty() && finish != Finish::Length {
+        let cut_off = matches!(finish, Finish::Length | Finish::ContentFilter);
+        if !spoken && self.calls.is_empty() && !cut_off {
             return Err(Misfit::Empty);
         }
         let calls = self.calls.into_iter();
@@ -443,16 +444,18 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_needs_text_or_a_call_unless_the_limit_cut_it_off() {
+    fn an_answer_needs_text_or_a_call_unless_it_was_cut_off() {
         let mut ignore = |_| ();
         let mut only_thought = Accumulator::new(&mut ignore);
         only_thought.reasoning(0, "hm").unwrap();
         assert_eq!(only_thought.into_answer().unwrap_err(), Misfit::Empty);
 
-        let mut ignore = |_| ();
-        let mut cut = Accumulator::new(&mut ignore);
-        cut.finish(Finish::Length);
-        assert_eq!(cut.into_answer().unwrap().finish, Finish::Length);
+        for finish in [Finish::Length, Finish::ContentFilter] {
+            let mut ignore = |_| ();
+            let mut cut = Accumulator::new(&mut ignore);
+            cut.finish(finish);
+            assert_eq!(cut.into_answer().unwrap().finish, finish);
+        }
     }
 
     #[test]

@@ -376,4 +376,15 @@ mod tests {
         );
         assert_eq!(answer.finish, Finish::Stop);
     }
+
+    #[test]
+    fn an_answer_that_a_filter_withheld_ends_as_such() {
+        let withheld =
+            json!({"choices": [{"finish_reason": "content_filter", "message": {"content": null}}]});
+        let (answer, deltas) = read(&[withheld], false);
+        assert_eq!(
+            (answer.finish, answer.parts, deltas),
+            (Finish::ContentFilter, Vec::new(), Vec::new())
+        );
+    }
 }

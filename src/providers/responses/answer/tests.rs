@@ -233,10 +233,9 @@ fn an_answer_that_was_cut_off_says_why() {
         answer.finish
     };
     assert_eq!(finish("max_output_tokens", &[]), Finish::Length);
-    assert_eq!(
-        finish("content_filter", &[said("a")]),
-        Finish::ContentFilter
-    );
+    for output in [&[][..], &[said("a")]] {
+        assert_eq!(finish("content_filter", output), Finish::ContentFilter);
+    }
     assert_eq!(finish("something new", &[said("a")]), Finish::Stop);
 }
 
