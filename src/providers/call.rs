@@ -142,6 +142,7 @@ impl Remote {
 
     fn complaint(&self, complaint: &Complaint, status: u16, wait: Option<Duration>) -> Failure {
         let class = complaint.class(status);
+        let wait = wait.or(complaint.wait);
         let reason = StatusCode::from_u16(status)
             .ok()
             .and_then(|status| status.canonical_reason());

@@ -28,6 +28,8 @@ pub(crate) struct Complaint {
     pub(crate) words: String,
     /// An HTTP status that is in the body only.
     pub(crate) status: Option<u16>,
+    /// How long it asks to be left alone, where that is in the body.
+    pub(crate) wait: Option<Duration>,
 }
 
 /// Characters of a provider's message that are passed on.
@@ -35,10 +37,13 @@ const MAX_MESSAGE_CHARS: usize = 500;
 
 impl Complaint {
     /// Reads the error bodies that are about: `{"error": {…}}`, `{"error": "…"}`, `{"message": …}`, `{"detail": …}`,
-    /// and text that is no JSON at all.
+    /// any of them as the one item of a list, and text that is no JSON at all.
     pub(crate) fn read(body: &[u8]) -> Self {
         match serde_json::from_slice::<Value>(body) {
-            Ok(value) => Self::of(value.get("error").unwrap_or(&value)),
+            Ok(value) => {
+                let said = value.get(0).unwrap_or(&value);
+                Self::of(said.get("error").unwrap_or(said))
+            }
             Err(_) => Self {
                 message: shortened(&String::from_utf8_lossy(body)),
                 ..Self::default()
@@ -69,6 +74,7 @@ impl Complaint {
             message: shortened(&message),
             words: words.collect::<Vec<_>>().join(" "),
             status,
+            wait: wait(error),
         }
     }
 
@@ -79,8 +85,11 @@ impl Complaint {
         match status {
             413 => Class::ContextOverflow,
             400..500 if says(OVERFLOW) => Class::ContextOverflow,
+            // Google says "quota" of a limit that lasts for a minute too, and then tells how long.
+            429 if self.wait.is_some() => Class::RateLimit,
             402 => Class::Credits,
             400..500 if says(CREDITS) => Class::Credits,
+            400..500 if says(KEYS) => Class::Authentication,
             401 => Class::Authentication,
             403 => Class::Permission,
             404 => Class::NotFound,
@@ -122,6 +131,14 @@ impl Complaint {
     }
 }
 
+/// `retryDelay` among the details of Google's errors: seconds as text, "38.5s".
+fn wait(error: &Value) -> Option<Duration> {
+    let mut details = error.get("details")?.as_array()?.iter();
+    let delay = details.find_map(|detail| detail.get("retryDelay")?.as_str())?;
+    let seconds = delay.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
 const OVERFLOW: &[&str] = &[
     "context_length_exceeded",
     "maximum context length",
@@ -130,7 +147,12 @@ const OVERFLOW: &[&str] = &[
     "prompt is too long",
     "exceed context limit",
     "request_too_large",
+    "input token count",
+    "exceeds the maximum number of tokens",
 ];
+
+/// How Google, with status 400, refuses a key.
+const KEYS: &[&str] = &["api key not valid", "api key expired"];
 
 const CREDITS: &[&str] = &[
     "insufficient_quota",
@@ -213,6 +235,21 @@ mod tests {
             (500, b"the server is overloaded", Class::Overloaded),
             (502, b"<html>Bad Gateway</html>", Class::Server),
             (422, b"", Class::BadRequest),
+            (
+                400,
+                br#"[{"error": {"message": "The input token count (9) exceeds the maximum number of tokens allowed (5)."}}]"#,
+                Class::ContextOverflow,
+            ),
+            (
+                400,
+                br#"{"error": {"message": "API key not valid. Please pass a valid API key."}}"#,
+                Class::Authentication,
+            ),
+            (
+                429,
+                br#"{"error": {"message": "You exceeded your current quota", "details": [{}, {"retryDelay": "38.5s"}]}}"#,
+                Class::RateLimit,
+            ),
         ] {
             assert_eq!(
                 Complaint::read(body).class(status),
@@ -228,6 +265,7 @@ mod tests {
         for (body, message) in [
             (r#"{"error": {"message": "m", "type": "t"}}"#, "m"),
             (r#"{"error": "m"}"#, "m"),
+            (r#"[{"error": {"code": 400, "message": "m"}}]"#, "m"),
             (r#"{"detail": "m"}"#, "m"),
             (r#"{"object": "error", "message": "m"}"#, "m"),
             ("<!doctype html><title>m</title>", "m"),
@@ -235,6 +273,16 @@ mod tests {
         ] {
             assert_eq!(Complaint::read(body.as_bytes()).message, message, "{body}");
         }
+    }
+
+    #[test]
+    fn a_body_may_say_how_long_to_wait() {
+        let wait = |delay: &str| {
+            let error = serde_json::json!({"error": {"details": [{"retryDelay": delay}]}});
+            Complaint::read(error.to_string().as_bytes()).wait
+        };
+        assert_eq!(wait("1.5s"), Some(Duration::from_millis(1_500)));
+        assert_eq!(wait("soon"), None);
     }
 
     #[test]
