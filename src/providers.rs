@@ -1,8 +1,8 @@
 //! Language models over the network, and the one that is built in.
 //!
 //! `registry` knows which providers there are and what a handle stands for; a [`Model`] makes one call. What
-//! differs between protocols is in a file for each (`openai`, `responses`); how a call is made is in `call`, and all of
-//! them put their answers together in `accumulator`.
+//! differs between protocols is in a file for each (`openai`, `responses`, `gemini`); how a call is made is in `call`,
+//! and all of them put their answers together in `accumulator`.
 
 mod accumulator;
 mod call;
@@ -10,6 +10,7 @@ mod catalog;
 pub mod config;
 mod endpoint;
 mod failure;
+mod gemini;
 mod image;
 mod listing;
 mod openai;

@@ -121,6 +121,25 @@ impl<'d> Accumulator<'d> {
         }
     }
 
+    /// More of the signature of the text or reasoning in `slot`; a signature alone stands for thinking that was not shown.
+    pub(crate) fn signature(&mut self, slot: u32, fragment: &str) -> Result<(), Misfit> {
+        if fragment.is_empty() {
+            return Ok(());
+        }
+        self.count(fragment.len())?;
+        let part = self
+            .parts
+            .entry(slot)
+            .or_insert(Part::OmittedReasoning { signature: None });
+        if let Part::Text { signature, .. }
+        | Part::Reasoning { signature, .. }
+        | Part::OmittedReasoning { signature } = part
+        {
+            signature.get_or_insert_default().push_str(fragment);
+        }
+        Ok(())
+    }
+
     /// Reasoning of which the provider gives summaries, under the id by which it is replayed.
     pub(crate) fn summarized_reasoning(
         &mut self,
@@ -323,7 +342,7 @@ fn set_once(field: &mut String, value: &str) {
 }
 
 /// `call_` and eight hexadecimal digits (agent-loop §5).
-fn new_call_id() -> String {
+pub(crate) fn new_call_id() -> String {
     let mut random = Uuid::new_v4().simple().to_string();
     random.truncate(8);
     format!("call_{random}")

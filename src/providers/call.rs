@@ -18,8 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Tries after the first.
-const REPEATS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// A server that asks for more patience than this gets no second try.
@@ -65,7 +63,9 @@ impl Remote {
                 Err(_) => self.timeout(format!("has not finished after {limit:?}")),
             };
             let pause = match failure.repeat {
-                Repeat::After(asked) if tries < REPEATS => asked.unwrap_or_else(|| pause(tries)),
+                Repeat::After(asked) if tries < self.protocol.repeats() => {
+                    asked.unwrap_or_else(|| pause(tries))
+                }
                 _ => return Err(failure.error),
             };
             if Instant::now() + pause >= deadline {
@@ -218,6 +218,9 @@ impl Remote {
             )),
             Fault::Refused(complaint) => {
                 self.complaint(&complaint, complaint.implied_status(), None)
+            }
+            Fault::Garbled(what) => {
+                self.passing(Class::Unreadable, &format!("answered with {what}"))
             }
             Fault::Misfit(misfit) => self.misfit(misfit),
         })

@@ -1,5 +1,9 @@
 //! What is known of models by their names, for when their endpoint does not say (providers-and-context §2, §3).
 
+mod gemini;
+
+pub(crate) use gemini::{GeminiThinking, converses_at_google, gemini_thinking};
+
 /// A context window that is not set by hand is at most this many tokens, whatever the model takes.
 pub(crate) const MAX_DEFAULT_WINDOW: u64 = 128_000;
 
@@ -25,7 +29,9 @@ const WINDOWS: &[(&str, u64)] = &[
     ("o3", 200_000),
     ("o4-mini", 200_000),
     ("claude", 200_000),
+    ("gemini-2.0", 1_048_576),
     ("gemini-2.5", 1_048_576),
+    ("gemini-3", 1_048_576),
     ("deepseek", 64_000),
     ("llama-3.1", 131_072),
     ("llama-3.3", 131_072),
@@ -40,6 +46,8 @@ const EMBEDDINGS: &[(&str, u64)] = &[
     ("all-minilm", 384),
     ("bge-m3", 1_024),
     ("snowflake-arctic-embed2", 1_024),
+    ("gemini-embedding", 3_072),
+    ("text-embedding-004", 768),
 ];
 
 /// The embedding models that exist wherever OpenAI is configured, whatever its list says.
@@ -81,7 +89,17 @@ pub(crate) fn max_tokens(provider: &str, model: &str) -> u64 {
             128_000
         }
         "openai" => 16_384,
+        "google_ai" if gemini_thinking(model).is_some() => 65_536,
+        "google_ai" => 8_192,
         _ => 4_096,
+    }
+}
+
+/// Whether a configuration that is made from a handle lets the model think.
+pub(crate) fn reasons_by_default(endpoint_type: &str, model: &str) -> bool {
+    match endpoint_type {
+        "google_ai" => gemini_thinking(model).is_some(),
+        _ => reasons(model),
     }
 }
 
@@ -194,10 +212,20 @@ mod tests {
     }
 
     #[test]
+    fn a_model_thinks_by_default_if_it_is_asked_where_it_can() {
+        assert!(reasons_by_default("openai", "gpt-5"));
+        assert!(reasons_by_default("google_ai", "gemini-2.5-pro"));
+        assert!(!reasons_by_default("openrouter", "google/gemini-2.5-pro"));
+    }
+
+    #[test]
     fn the_output_limit_follows_provider_and_model() {
         assert_eq!(max_tokens("openai", "gpt-4o-mini"), 16_384);
         assert_eq!(max_tokens("openai", "gpt-5.2"), 128_000);
         assert_eq!(max_tokens("openai", "gpt-5.2-chat-latest"), 16_384);
+        assert_eq!(max_tokens("google_ai", "gemini-2.5-flash"), 65_536);
+        assert_eq!(max_tokens("google_ai", "gemini-3-pro-preview"), 65_536);
+        assert_eq!(max_tokens("google_ai", "gemini-2.0-flash"), 8_192);
         assert_eq!(max_tokens("ollama", "qwen3:8b"), 4_096);
     }
 }

@@ -16,6 +16,8 @@ const SHOW_PATIENCE: Duration = Duration::from_secs(2);
 const SHOWN_AT_ONCE: usize = 8;
 /// Bytes of a list that are read.
 const MAX_LIST_BYTES: usize = 8 * 1024 * 1024;
+/// Pages of one list that are read; up to 1,000 models are on one.
+const MAX_PAGES: usize = 20;
 
 /// A model as its endpoint lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +127,7 @@ async fn fetch(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
             }
         }
         ListingStyle::OpenAi => openai(endpoint).await,
+        ListingStyle::Gemini => gemini(endpoint).await,
     }
 }
 
@@ -160,6 +163,37 @@ async fn ollama(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
         .await)
 }
 
+async fn gemini(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
+    let next = |page: &Value| page.get("nextPageToken")?.as_str().map(str::to_owned);
+    let models = in_pages(endpoint, "pageSize", "pageToken", next).await?;
+    Ok(models.iter().filter_map(gemini_model).collect())
+}
+
+/// The models of a list that comes in pages. `size` and `after` are words of the query; `next` reads what a page says
+/// of the one after it.
+async fn in_pages(
+    endpoint: &Endpoint,
+    size: &str,
+    after: &str,
+    next: impl Fn(&Value) -> Option<String>,
+) -> Result<Vec<Value>, String> {
+    let url = format!("{}/models", endpoint.base_url);
+    let mut query = vec![(size, "1000".to_owned())];
+    let mut models = Vec::new();
+    for _ in 0..MAX_PAGES {
+        let page = read(endpoint.get(&url)?.query(&query)).await?;
+        models.extend_from_slice(items(&page));
+        match next(&page).filter(|next| !next.is_empty()) {
+            Some(next) => {
+                query.truncate(1);
+                query.push((after, next));
+            }
+            None => break,
+        }
+    }
+    Ok(models)
+}
+
 async fn get(endpoint: &Endpoint, url: &str) -> Result<Value, String> {
     read(endpoint.get(url)?).await
 }
@@ -180,9 +214,10 @@ async fn read(request: reqwest::RequestBuilder) -> Result<Value, String> {
     serde_json::from_slice(&body).map_err(|error| format!("the list is not JSON: {error}"))
 }
 
-/// `{"data": […]}`, or (Together) the array itself.
+/// `{"data": […]}`, (Google) `{"models": […]}`, or (Together) the array itself.
 fn items(list: &Value) -> &[Value] {
     list.get("data")
+        .or(list.get("models"))
         .unwrap_or(list)
         .as_array()
         .map_or(&[], Vec::as_slice)
@@ -259,6 +294,32 @@ fn ollama_model(id: String, shown: &Value) -> Listed {
         purpose,
         window: Some(fact(".context_length").unwrap_or(catalog::MAX_DEFAULT_WINDOW)),
     }
+}
+
+fn gemini_model(model: &Value) -> Option<Listed> {
+    let name = model.get("name")?.as_str()?;
+    let id = name.strip_prefix("models/").unwrap_or(name).to_owned();
+    let methods = model
+        .get("supportedGenerationMethods")
+        .and_then(Value::as_array);
+    let can = |what: &str| methods.is_some_and(|list| list.iter().any(|method| method == what));
+    let purpose = if can("generateContent") && catalog::converses_at_google(&id) {
+        Purpose::Chat
+    } else {
+        match catalog::embedding_dim(&id).filter(|_| can("embedContent")) {
+            Some(dim) => Purpose::Embedding { dim },
+            None => Purpose::Other,
+        }
+    };
+    let window = model
+        .get("inputTokenLimit")
+        .and_then(Value::as_u64)
+        .filter(|tokens| *tokens > 0);
+    Some(Listed {
+        id,
+        purpose,
+        window,
+    })
 }
 
 #[cfg(test)]

@@ -19,6 +19,11 @@ pub(crate) trait Protocol: std::fmt::Debug + Send + Sync {
     /// shorter one, so that providers find their prefix caches.
     fn body(&self, request: &ModelRequest, endpoint: &Endpoint) -> Vec<u8>;
 
+    /// Tries after the first (runs-and-streaming §9).
+    fn repeats(&self) -> u32 {
+        3
+    }
+
     fn reader<'d>(
         &self,
         request: &ModelRequest,
@@ -53,6 +58,8 @@ pub(crate) enum Fault {
     Unreadable(&'static str),
     /// It is an error in the place of an answer.
     Refused(Complaint),
+    /// The model itself got its answer wrong, in words: another try may come out right.
+    Garbled(&'static str),
     Misfit(Misfit),
 }
 

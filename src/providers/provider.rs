@@ -173,7 +173,7 @@ pub(crate) fn config_for(
         handle: Some(format!("{provider}/{model}")),
         temperature: 1.0,
         max_tokens: Some(catalog::max_tokens(provider, model)),
-        enable_reasoner: catalog::reasons(model),
+        enable_reasoner: catalog::reasons_by_default(endpoint_type, model),
         reasoning_effort: None,
         max_reasoning_tokens: 0,
         effort: None,

@@ -110,9 +110,8 @@ impl Reading<'_> {
         let Some(mut base_url) = self.checked_url(&option, &base) else {
             return;
         };
-        if vendor.public_base.is_none() && !base_url.ends_with("/v1") {
-            // Servers of one's own are known by their root as well.
-            base_url.push_str("/v1");
+        if let Some(version) = vendor.version().filter(|_| !names_version(&base_url)) {
+            base_url.push_str(version);
         }
         let endpoint = Endpoint {
             name: vendor.name.to_owned(),
@@ -223,6 +222,7 @@ fn given(key: Option<&ApiKey>) -> Option<ApiKey> {
 fn sections(config: &ProvidersConfig) -> [&ProviderConfig; VENDORS.len()] {
     [
         &config.openai,
+        &config.google_ai,
         &config.ollama,
         &config.vllm,
         &config.sglang,
@@ -259,6 +259,15 @@ fn checked_url(text: &str) -> Result<String, &'static str> {
         return Err("has a query or fragment, but paths are added to its end");
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+/// Whether an address ends in `/v1`, `/v1beta` or the like.
+fn names_version(url: &str) -> bool {
+    let path = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let last = path
+        .rsplit_once('/')
+        .and_then(|(_, last)| last.strip_prefix('v'));
+    last.is_some_and(|number| number.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// An address for a message.
@@ -349,7 +358,8 @@ mod tests {
             json!({}),
             &[
                 ("OLLAMA_BASE_URL", "http://localhost:11434/"),
-                ("VLLM_API_BASE", "http://gpu:8000/v1"),
+                ("VLLM_API_BASE", "http://v2"),
+                ("GEMINI_BASE_URL", "http://gate/google/"),
             ],
         );
         let providers = setup.unwrap().providers;
@@ -359,7 +369,28 @@ mod tests {
             .collect();
         assert_eq!(
             base_urls,
-            ["http://localhost:11434/v1", "http://gpu:8000/v1"]
+            [
+                "http://gate/google/v1beta",
+                "http://localhost:11434/v1",
+                "http://v2/v1"
+            ]
         );
+    }
+
+    #[test]
+    fn google_is_where_its_key_says_whether_the_version_is_named_or_not() {
+        let base_url = |environment: &[(&str, &str)]| {
+            let providers = setup(json!({}), environment).unwrap().providers;
+            providers[0].endpoint.base_url.clone()
+        };
+        let public = "https://generativelanguage.googleapis.com";
+        let key = ("GEMINI_API_KEY", "k");
+        assert_eq!(base_url(&[key]), format!("{public}/v1beta"));
+        assert_eq!(
+            base_url(&[key, ("GEMINI_BASE_URL", public)]),
+            format!("{public}/v1beta")
+        );
+        let older = format!("{public}/v1");
+        assert_eq!(base_url(&[("GEMINI_BASE_URL", &older)]), older);
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::domain::message::{Message, Part, Role, ToolCall, ToolOutput, ToolReturn};
 use crate::domain::model::LlmConfig;
+use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
@@ -256,6 +257,15 @@ pub(crate) fn name(text: &str, limit: usize) -> String {
     }
 }
 
+/// The arguments of a call for providers that take nothing but an object.
+pub(crate) fn arguments(text: &str) -> Map<String, Value> {
+    if text.trim().is_empty() {
+        return Map::new();
+    }
+    serde_json::from_str(text)
+        .unwrap_or_else(|_| Map::from_iter([("arguments".to_owned(), json!(text))]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -378,6 +388,16 @@ mod tests {
             &["call_0_2_2", "call_0_3"],
         ];
         assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn arguments_are_an_object_whatever_the_model_wrote() {
+        let object = |text| Value::Object(arguments(text));
+        assert_eq!(object(" "), json!({}));
+        assert_eq!(object("{\"b\": 1, \"a\": [2]}"), json!({"b": 1, "a": [2]}));
+        for text in ["[1]", "{\"a\":", "\"\\ud83d\""] {
+            assert_eq!(object(text), json!({"arguments": text}));
+        }
     }
 
     fn any_message() -> impl Strategy<Value = Message> {

@@ -1,6 +1,7 @@
 //! The providers that are known by name: where they are, which variables configure them, which protocol they speak and
 //! with which peculiarities. Data; adding a provider is adding a line.
 
+use super::gemini::Gemini;
 use super::openai::ChatCompletions;
 use super::protocol::Protocol;
 use crate::domain::model::Handle;
@@ -39,6 +40,8 @@ pub(crate) struct Dialect {
 pub(crate) enum ListingStyle {
     /// `GET /models`
     OpenAi,
+    /// `GET /models` in pages, each model with what can be asked of it
+    Gemini,
     /// `GET /api/tags`, then `POST /api/show`
     Ollama,
     /// `GET /api/v0/models`
@@ -77,10 +80,18 @@ const OLDER: Dialect = Dialect {
     ..PLAIN
 };
 
+/// Google's models.
+const GEMINI: Dialect = Dialect {
+    listing: ListingStyle::Gemini,
+    key_header: Some("x-goog-api-key"),
+    protocol: &Gemini,
+    ..PLAIN
+};
+
 /// OpenAI's own address; some fields are sent nowhere else.
 pub(crate) const OPENAI_BASE: &str = "https://api.openai.com/v1";
 
-pub(crate) const VENDORS: [Vendor; 11] = [
+pub(crate) const VENDORS: [Vendor; 12] = [
     Vendor {
         name: "openai",
         provider_type: "openai",
@@ -89,6 +100,15 @@ pub(crate) const VENDORS: [Vendor; 11] = [
         base_variables: &["OPENAI_BASE_URL", "OPENAI_API_BASE"],
         public_base: Some(OPENAI_BASE),
         dialect: PLAIN,
+    },
+    Vendor {
+        name: "google_ai",
+        provider_type: "google_ai",
+        endpoint_type: "google_ai",
+        key_variable: Some("GEMINI_API_KEY"),
+        base_variables: &["GEMINI_BASE_URL"],
+        public_base: Some("https://generativelanguage.googleapis.com/v1beta"),
+        dialect: GEMINI,
     },
     Vendor {
         name: "ollama",
@@ -203,6 +223,17 @@ pub(crate) const VENDORS: [Vendor; 11] = [
         },
     },
 ];
+
+impl Vendor {
+    /// What an address gets at its end that names no version: servers of one's own are known by their root as well.
+    pub(crate) fn version(&self) -> Option<&'static str> {
+        match (self.public_base, self.dialect.listing) {
+            (_, ListingStyle::Gemini) => Some("/v1beta"),
+            (None, _) => Some("/v1"),
+            (Some(_), _) => None,
+        }
+    }
+}
 
 /// The handle with the name by which its provider is configured.
 pub(crate) fn canonical(mut handle: Handle) -> Handle {

@@ -222,6 +222,57 @@ async fn ollama_is_asked_in_its_own_words() {
 }
 
 #[tokio::test]
+async fn google_lists_in_pages_what_can_be_asked_of_a_model() {
+    let server = Server::answering(|request| {
+        let model = |name: &str, method: &str| {
+            json!({"name": format!("models/{name}"), "inputTokenLimit": 1_048_576, "supportedGenerationMethods": [method, "countTokens"]})
+        };
+        let head = request.to_lowercase();
+        assert!(head.contains("x-goog-api-key: k") && !head.contains("authorization"));
+        let page = if request.starts_with("GET /v1/models?pageSize=1000 ") {
+            json!({"models": [model("gemini-2.5-flash", "generateContent"), model("veo-3", "predictLongRunning")], "nextPageToken": "a/b="})
+        } else {
+            assert!(request.starts_with("GET /v1/models?pageSize=1000&pageToken=a%2Fb%3D "));
+            json!({"models": [model("gemini-2.5-flash-image", "generateContent"), model("gemini-embedding-001", "embedContent")]})
+        };
+        Reply::json(200, &page.to_string())
+    })
+    .await;
+    let options = json!({"google_ai": {"api_key": "k", "base_url": server.base_url}});
+    let providers = providers(options, &[]).unwrap();
+    let models = providers.models().await;
+    let [_, flash] = models.as_slice() else {
+        panic!("{models:?}")
+    };
+    assert_eq!(
+        (flash.provider_type.as_str(), flash.max_context_window),
+        ("google_ai", 1_048_576)
+    );
+    let config = &flash.config;
+    assert_eq!(
+        (
+            config.handle.as_deref(),
+            config.model_endpoint_type.as_str()
+        ),
+        (Some("google_ai/gemini-2.5-flash"), "google_ai")
+    );
+    assert_eq!(
+        (config.max_tokens, config.enable_reasoner),
+        (Some(65_536), true)
+    );
+    let embeddings = providers.embedding_models().await;
+    assert_eq!(
+        (
+            embeddings[0].config.embedding_model.as_str(),
+            embeddings[0].config.embedding_dim,
+            embeddings.len()
+        ),
+        ("gemini-embedding-001", 3_072, 1)
+    );
+    assert_eq!(server.requests(), 2);
+}
+
+#[tokio::test]
 async fn openais_embeddings_exist_wherever_it_is_configured() {
     let providers = openai_at("http://127.0.0.1:1/v1");
     let config = providers
