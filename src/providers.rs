@@ -1,10 +1,11 @@
 //! Language models over the network, and the one that is built in.
 //!
 //! `registry` knows which providers there are and what a handle stands for; a [`Model`] makes one call. What
-//! differs between protocols is in a file for each (`openai`, `responses`, `gemini`); how a call is made is in `call`,
+//! differs between protocols is in a file for each (`openai`, `responses`, `anthropic`, `gemini`); how a call is made is in `call`,
 //! and all of them put their answers together in `accumulator`.
 
 mod accumulator;
+mod anthropic;
 mod call;
 mod catalog;
 pub mod config;

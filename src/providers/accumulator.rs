@@ -121,6 +121,16 @@ impl<'d> Accumulator<'d> {
         }
     }
 
+    /// Thinking that only the provider can read.
+    pub(crate) fn redacted_reasoning(&mut self, slot: u32, data: &str) -> Result<(), Misfit> {
+        self.count(data.len())?;
+        let data = data.to_owned();
+        self.parts
+            .insert(slot, Part::RedactedReasoning { data: data.clone() });
+        self.emit(Delta::RedactedReasoning(data));
+        Ok(())
+    }
+
     /// More of the signature of the text or reasoning in `slot`; a signature alone stands for thinking that was not shown.
     pub(crate) fn signature(&mut self, slot: u32, fragment: &str) -> Result<(), Misfit> {
         if fragment.is_empty() {

@@ -1,7 +1,9 @@
 //! What is known of models by their names, for when their endpoint does not say (providers-and-context §2, §3).
 
+mod claude;
 mod gemini;
 
+pub(crate) use claude::Claude;
 pub(crate) use gemini::{GeminiThinking, converses_at_google, gemini_thinking};
 
 /// A context window that is not set by hand is at most this many tokens, whatever the model takes.
@@ -89,6 +91,7 @@ pub(crate) fn max_tokens(provider: &str, model: &str) -> u64 {
             128_000
         }
         "openai" => 16_384,
+        "anthropic" => Claude::named(model).map_or(8_192, Claude::max_tokens),
         "google_ai" if gemini_thinking(model).is_some() => 65_536,
         "google_ai" => 8_192,
         _ => 4_096,
@@ -98,6 +101,7 @@ pub(crate) fn max_tokens(provider: &str, model: &str) -> u64 {
 /// Whether a configuration that is made from a handle lets the model think.
 pub(crate) fn reasons_by_default(endpoint_type: &str, model: &str) -> bool {
     match endpoint_type {
+        "anthropic" => Claude::named(model).is_some_and(Claude::thinks),
         "google_ai" => gemini_thinking(model).is_some(),
         _ => reasons(model),
     }
@@ -214,7 +218,12 @@ mod tests {
     #[test]
     fn a_model_thinks_by_default_if_it_is_asked_where_it_can() {
         assert!(reasons_by_default("openai", "gpt-5"));
+        assert!(reasons_by_default("anthropic", "claude-haiku-4-5"));
         assert!(reasons_by_default("google_ai", "gemini-2.5-pro"));
+        assert!(!reasons_by_default(
+            "openrouter",
+            "anthropic/claude-haiku-4.5"
+        ));
         assert!(!reasons_by_default("openrouter", "google/gemini-2.5-pro"));
     }
 
@@ -223,6 +232,9 @@ mod tests {
         assert_eq!(max_tokens("openai", "gpt-4o-mini"), 16_384);
         assert_eq!(max_tokens("openai", "gpt-5.2"), 128_000);
         assert_eq!(max_tokens("openai", "gpt-5.2-chat-latest"), 16_384);
+        assert_eq!(max_tokens("anthropic", "claude-sonnet-4-5"), 16_384);
+        assert_eq!(max_tokens("anthropic", "claude-opus-4-6"), 21_000);
+        assert_eq!(max_tokens("anthropic", "claude-haiku-4-5"), 8_192);
         assert_eq!(max_tokens("google_ai", "gemini-2.5-flash"), 65_536);
         assert_eq!(max_tokens("google_ai", "gemini-3-pro-preview"), 65_536);
         assert_eq!(max_tokens("google_ai", "gemini-2.0-flash"), 8_192);

@@ -19,6 +19,7 @@ pub struct ProvidersConfig {
     pub timeouts: Timeouts,
     pub listing: Listing,
     pub openai: ProviderConfig,
+    pub anthropic: ProviderConfig,
     pub google_ai: ProviderConfig,
     pub ollama: ProviderConfig,
     pub vllm: ProviderConfig,

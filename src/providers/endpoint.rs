@@ -39,21 +39,25 @@ impl Endpoint {
     /// # Errors
     /// Why there can be no client: the system has no certificates to trust.
     pub(crate) fn get(&self, url: &str) -> Result<RequestBuilder, String> {
-        Ok(self.with_key(self.client()?.get(url)))
+        Ok(self.with_headers(self.client()?.get(url)))
     }
 
     /// # Errors
     /// As `get`.
     pub(crate) fn post(&self, url: &str) -> Result<RequestBuilder, String> {
-        Ok(self.with_key(self.client()?.post(url)))
+        Ok(self.with_headers(self.client()?.post(url)))
     }
 
-    fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
-        match (self.key(), self.dialect.key_header) {
+    fn with_headers(&self, request: RequestBuilder) -> RequestBuilder {
+        let request = match (self.key(), self.dialect.key_header) {
             (Some(key), None) => request.bearer_auth(key),
             (Some(key), Some(header)) => request.header(header, key),
             (None, _) => request,
-        }
+        };
+        let headers = self.dialect.headers.iter();
+        headers.fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        })
     }
 
     fn client(&self) -> Result<&Client, String> {

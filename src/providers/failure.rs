@@ -81,6 +81,8 @@ impl Complaint {
     /// The class of a refusal with this status.
     pub(crate) fn class(&self, status: u16) -> Class {
         let text = format!("{} {}", self.words, self.message).to_lowercase();
+        // A field of Anthropic's requests, and nothing to pay.
+        let text = text.replace("budget_tokens", "");
         let says = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
         match status {
             413 => Class::ContextOverflow,
@@ -115,6 +117,9 @@ impl Complaint {
             ("image", 400),
             ("not_found", 404),
             ("invalid_request", 400),
+            ("request_too_large", 413),
+            ("billing", 402),
+            ("timeout", 504),
             ("invalid_prompt", 400),
             ("context_length_exceeded", 400),
         ];
@@ -158,6 +163,7 @@ const CREDITS: &[&str] = &[
     "insufficient_quota",
     "exceeded your current quota",
     "billing",
+    "credit balance",
     "insufficient balance",
     "insufficient credits",
     "budget",
@@ -232,6 +238,16 @@ mod tests {
             (504, b"", Class::Timeout),
             (429, b"slow down", Class::RateLimit),
             (529, b"", Class::Overloaded),
+            (
+                400,
+                br#"{"type": "error", "error": {"type": "invalid_request_error", "message": "Your credit balance is too low"}}"#,
+                Class::Credits,
+            ),
+            (
+                400,
+                br#"{"error": {"message": "max_tokens must be greater than thinking.budget_tokens"}}"#,
+                Class::BadRequest,
+            ),
             (500, b"the server is overloaded", Class::Overloaded),
             (502, b"<html>Bad Gateway</html>", Class::Server),
             (422, b"", Class::BadRequest),
@@ -294,6 +310,10 @@ mod tests {
             429
         );
         assert_eq!(status(r#"{"error": {"message": "x"}}"#), 500);
+        for (kind, expected) in [("overloaded_error", 529), ("request_too_large", 413)] {
+            let error = format!(r#"{{"error": {{"message": "x", "type": "{kind}"}}}}"#);
+            assert_eq!(status(&error), expected, "{kind}");
+        }
         assert_eq!(status(r#"{"code": "invalid_prompt", "message": "x"}"#), 400);
         assert_eq!(
             status(r#"{"code": "image_file_not_found", "message": "x"}"#),

@@ -1,9 +1,9 @@
 //! Which models an endpoint has: read from it now and then, kept in between, never in anybody's way.
 
-use super::catalog;
+use super::catalog::{self, Claude};
 use super::config::Listing;
 use super::endpoint::{Endpoint, causes};
-use super::vendors::ListingStyle;
+use super::vendors::{ANTHROPIC_BASE, ListingStyle};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use std::sync::{Arc, RwLock};
@@ -127,6 +127,7 @@ async fn fetch(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
             }
         }
         ListingStyle::OpenAi => openai(endpoint).await,
+        ListingStyle::Anthropic => anthropic(endpoint).await,
         ListingStyle::Gemini => gemini(endpoint).await,
     }
 }
@@ -161,6 +162,18 @@ async fn ollama(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
         .filter_map(std::future::ready)
         .collect()
         .await)
+}
+
+async fn anthropic(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
+    let official = endpoint.base_url == ANTHROPIC_BASE;
+    let next = |page: &Value| {
+        let has_more = page.get("has_more") == Some(&json!(true));
+        let last = page.get("last_id").filter(|_| has_more)?;
+        last.as_str().map(str::to_owned)
+    };
+    let models = in_pages(endpoint, "limit", "after_id", next).await?;
+    let model = |model| anthropic_model(model, official);
+    Ok(models.iter().filter_map(model).collect())
 }
 
 async fn gemini(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
@@ -252,6 +265,21 @@ fn openai_model(model: &Value, official: bool) -> Option<Listed> {
         id,
         purpose,
         window,
+    })
+}
+
+fn anthropic_model(model: &Value, official: bool) -> Option<Listed> {
+    let id = model.get("id")?.as_str()?;
+    let window = model.get("max_input_tokens").and_then(Value::as_u64);
+    let purpose = if catalog::embeds(id) {
+        Purpose::Other
+    } else {
+        Purpose::Chat
+    };
+    Some(Listed {
+        id: if official { Claude::undated(id) } else { id }.to_owned(),
+        purpose,
+        window: window.filter(|tokens| *tokens > 0),
     })
 }
 
@@ -356,6 +384,18 @@ mod tests {
             (studio.purpose, studio.window),
             (Purpose::Chat, Some(32_768))
         );
+    }
+
+    #[test]
+    fn claude_is_listed_without_its_date_by_anthropic_itself() {
+        let model = json!({"type": "model", "id": "claude-haiku-4-5-20251001", "display_name": "x", "max_input_tokens": 200_000});
+        let official = anthropic_model(&model, true).unwrap();
+        assert_eq!(
+            (official.id.as_str(), official.purpose, official.window),
+            ("claude-haiku-4-5", Purpose::Chat, Some(200_000))
+        );
+        let other = anthropic_model(&model, false).unwrap();
+        assert_eq!(other.id, "claude-haiku-4-5-20251001");
     }
 
     #[test]

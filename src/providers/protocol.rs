@@ -10,7 +10,7 @@ pub(crate) trait Protocol: std::fmt::Debug + Send + Sync {
     /// Where to post, after the endpoint's base.
     fn path(&self, request: &ModelRequest) -> String;
 
-    /// Headers besides the key and the content's type.
+    /// Headers besides those of every request to the endpoint.
     fn headers(&self, _request: &ModelRequest) -> Vec<(&'static str, String)> {
         Vec::new()
     }

@@ -1,6 +1,6 @@
 //! One configured provider: its endpoint, its models, and the configurations made of them.
 
-use super::catalog::{self, MAX_DEFAULT_WINDOW};
+use super::catalog::{self, Claude, MAX_DEFAULT_WINDOW};
 use super::config::Listing;
 use super::endpoint::Endpoint;
 use super::listing::{Cache, Listed, Purpose};
@@ -46,8 +46,11 @@ impl Provider {
             };
         }
         let known = self.cache.known();
-        let among =
-            |list: Option<&[Listed]>| list?.iter().find(|listed| listed.id == model).cloned();
+        let among = |list: Option<&[Listed]>| {
+            let named =
+                |listed: &&Listed| listed.id == model || listed.id == Claude::undated(model);
+            list?.iter().find(named).cloned()
+        };
         let list = if among(known.as_deref()).is_some() {
             known
         } else {

@@ -222,6 +222,7 @@ fn given(key: Option<&ApiKey>) -> Option<ApiKey> {
 fn sections(config: &ProvidersConfig) -> [&ProviderConfig; VENDORS.len()] {
     [
         &config.openai,
+        &config.anthropic,
         &config.google_ai,
         &config.ollama,
         &config.vllm,
@@ -282,6 +283,7 @@ fn without_password(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::providers::vendors::ANTHROPIC_BASE;
     use serde_json::{Value, json};
 
     fn setup(options: Value, environment: &[(&str, &str)]) -> Result<Setup, Vec<String>> {
@@ -360,6 +362,7 @@ mod tests {
                 ("OLLAMA_BASE_URL", "http://localhost:11434/"),
                 ("VLLM_API_BASE", "http://v2"),
                 ("GEMINI_BASE_URL", "http://gate/google/"),
+                ("ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
             ],
         );
         let providers = setup.unwrap().providers;
@@ -370,6 +373,7 @@ mod tests {
         assert_eq!(
             base_urls,
             [
+                ANTHROPIC_BASE,
                 "http://gate/google/v1beta",
                 "http://localhost:11434/v1",
                 "http://v2/v1"

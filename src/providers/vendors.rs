@@ -1,6 +1,7 @@
 //! The providers that are known by name: where they are, which variables configure them, which protocol they speak and
 //! with which peculiarities. Data; adding a provider is adding a line.
 
+use super::anthropic::Messages;
 use super::gemini::Gemini;
 use super::openai::ChatCompletions;
 use super::protocol::Protocol;
@@ -32,6 +33,8 @@ pub(crate) struct Dialect {
     pub(crate) names_tools: bool,
     /// The header that carries the key; `authorization` as a bearer token if there is none.
     pub(crate) key_header: Option<&'static str>,
+    /// Headers of every request, whatever is asked.
+    pub(crate) headers: &'static [(&'static str, &'static str)],
     pub(crate) protocol: &'static dyn Protocol,
 }
 
@@ -40,6 +43,8 @@ pub(crate) struct Dialect {
 pub(crate) enum ListingStyle {
     /// `GET /models`
     OpenAi,
+    /// `GET /models` in pages
+    Anthropic,
     /// `GET /models` in pages, each model with what can be asked of it
     Gemini,
     /// `GET /api/tags`, then `POST /api/show`
@@ -71,12 +76,23 @@ pub(crate) const PLAIN: Dialect = Dialect {
     replay: Replay::WhenKnown,
     names_tools: true,
     key_header: None,
+    headers: &[],
     protocol: &ChatCompletions,
 };
 
 /// Servers that know only `max_tokens`.
 const OLDER: Dialect = Dialect {
     output_limit: OutputLimit::MaxTokens,
+    ..PLAIN
+};
+
+/// Claude, and who else speaks its language.
+const ANTHROPIC: Dialect = Dialect {
+    listing: ListingStyle::Anthropic,
+    key_header: Some("x-api-key"),
+    // Which version of the API we know; without it nothing is answered.
+    headers: &[("anthropic-version", "2023-06-01")],
+    protocol: &Messages,
     ..PLAIN
 };
 
@@ -91,7 +107,10 @@ const GEMINI: Dialect = Dialect {
 /// OpenAI's own address; some fields are sent nowhere else.
 pub(crate) const OPENAI_BASE: &str = "https://api.openai.com/v1";
 
-pub(crate) const VENDORS: [Vendor; 12] = [
+/// Anthropic's own address; there models are known by short names as well.
+pub(crate) const ANTHROPIC_BASE: &str = "https://api.anthropic.com/v1";
+
+pub(crate) const VENDORS: [Vendor; 13] = [
     Vendor {
         name: "openai",
         provider_type: "openai",
@@ -100,6 +119,15 @@ pub(crate) const VENDORS: [Vendor; 12] = [
         base_variables: &["OPENAI_BASE_URL", "OPENAI_API_BASE"],
         public_base: Some(OPENAI_BASE),
         dialect: PLAIN,
+    },
+    Vendor {
+        name: "anthropic",
+        provider_type: "anthropic",
+        endpoint_type: "anthropic",
+        key_variable: Some("ANTHROPIC_API_KEY"),
+        base_variables: &["ANTHROPIC_BASE_URL"],
+        public_base: Some(ANTHROPIC_BASE),
+        dialect: ANTHROPIC,
     },
     Vendor {
         name: "google_ai",
@@ -225,11 +253,12 @@ pub(crate) const VENDORS: [Vendor; 12] = [
 ];
 
 impl Vendor {
-    /// What an address gets at its end that names no version: servers of one's own are known by their root as well.
+    /// What an address gets at its end that names no version: servers of one's own are known by their root as well,
+    /// and the clients of Anthropic and Google know no other address.
     pub(crate) fn version(&self) -> Option<&'static str> {
         match (self.public_base, self.dialect.listing) {
             (_, ListingStyle::Gemini) => Some("/v1beta"),
-            (None, _) => Some("/v1"),
+            (_, ListingStyle::Anthropic) | (None, _) => Some("/v1"),
             (Some(_), _) => None,
         }
     }

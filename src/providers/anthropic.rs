@@ -1,0 +1,42 @@
+//! Anthropic's messages: Claude in its own words.
+
+mod answer;
+mod body;
+
+use super::accumulator::Accumulator;
+use super::endpoint::Endpoint;
+use super::protocol::{Protocol, Reader};
+use crate::domain::model::ModelRequest;
+
+#[derive(Debug)]
+pub(crate) struct Messages;
+
+impl Protocol for Messages {
+    fn path(&self, _request: &ModelRequest) -> String {
+        "/messages".to_owned()
+    }
+
+    fn headers(&self, request: &ModelRequest) -> Vec<(&'static str, String)> {
+        let betas = body::betas(request).join(",");
+        if betas.is_empty() {
+            Vec::new()
+        } else {
+            vec![("anthropic-beta", betas)]
+        }
+    }
+
+    fn body(&self, request: &ModelRequest, _endpoint: &Endpoint) -> Vec<u8> {
+        body::bytes(request)
+    }
+
+    fn reader<'d>(
+        &self,
+        _request: &ModelRequest,
+        accumulator: Accumulator<'d>,
+    ) -> Box<dyn Reader + 'd> {
+        Box::new(answer::Reader::new(accumulator))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! The request of Anthropic's messages (providers-and-context §5): a stored conversation to JSON, straight into bytes.
+//! Equal requests give equal bytes. What stays the same from step to step comes first, and of a longer conversation all
+//! but the mark for the cache begins like the shorter one.
+
+mod conversation;
+
+use crate::domain::model::{LlmConfig, ModelRequest, ToolChoice, ToolSchema};
+use crate::providers::catalog::Claude;
+use crate::providers::schema;
+use conversation::{Block, Marked, Said};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+
+/// Every request needs a limit.
+const DEFAULT_MAX_TOKENS: u64 = 4_096;
+const MIN_BUDGET_TOKENS: u64 = 1_024;
+/// The window of a model that nobody asked for more, in tokens.
+const USUAL_WINDOW_TOKENS: u64 = 200_000;
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    max_tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<Thinking>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_config: Option<OutputConfig<'a>>,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Choice<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Marked<Tool<'a>>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    system: Vec<Marked<Block<'a>>>,
+    messages: Vec<Said<'a>>,
+}
+
+/// How the model is asked to think, if it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Thinking {
+    Enabled {
+        budget_tokens: u64,
+    },
+    Adaptive {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        display: Option<&'static str>,
+    },
+}
+
+#[derive(Serialize)]
+struct OutputConfig<'a> {
+    effort: &'a str,
+}
+
+#[derive(Serialize)]
+struct Tool<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    input_schema: Value,
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    disable_parallel_tool_use: bool,
+}
+
+/// Stands for tools that are gone: a conversation with calls is refused when no tool is defined.
+const NO_TOOL: &str = "unavailable";
+
+/// The body of one call.
+pub(crate) fn bytes(request: &ModelRequest) -> Vec<u8> {
+    serde_json::to_vec(&Body::new(request))
+        .expect("strings, numbers and JSON values always serialise")
+}
+
+/// What of Anthropic's API must be asked for by name. Adaptive thinking needs no asking.
+pub(crate) fn betas(request: &ModelRequest) -> Vec<&'static str> {
+    let config = &*request.config;
+    let claude = Claude::named(&config.model);
+    let has_budget = matches!(thinking(config), Some(Thinking::Enabled { .. }));
+    let is_long = config.context_window > USUAL_WINDOW_TOKENS;
+    let named = [
+        (
+            request.stream && !request.tools.is_empty(),
+            "fine-grained-tool-streaming-2025-05-14",
+        ),
+        (has_budget, "interleaved-thinking-2025-05-14"),
+        (effort(config).is_some(), "effort-2025-11-24"),
+        (
+            is_long && claude.is_some_and(Claude::takes_a_million),
+            "context-1m-2025-08-07",
+        ),
+    ];
+    named
+        .into_iter()
+        .filter_map(|(wanted, beta)| wanted.then_some(beta))
+        .collect()
+}
+
+impl<'a> Body<'a> {
+    fn new(request: &'a ModelRequest) -> Self {
+        let config = &*request.config;
+        let wanted = thinking(config);
+        let (mut messages, may_think) = conversation::messages(request, wanted);
+        let thinking = wanted.filter(|_| may_think);
+
+        let mut tools = tools(request);
+        let mut tool_choice = tool_choice(request, thinking.is_some());
+        if tools.is_empty() && messages.iter().any(Said::calls) {
+            tools.push(Marked::new(Tool::unavailable()));
+            tool_choice = Some(Choice::of("none"));
+        }
+        let mut system = Vec::new();
+        if !request.system.trim().is_empty() {
+            let text = Cow::Borrowed(&*request.system);
+            system.push(Marked::new(Block::Text { text }));
+        }
+        let last = messages.last_mut().and_then(|said| said.content.last_mut());
+        last.map(Marked::mark);
+        system.last_mut().map(Marked::mark);
+        tools.last_mut().map(Marked::mark);
+        Self {
+            model: &config.model,
+            max_tokens: max_tokens(config, thinking),
+            temperature: temperature(config, thinking.is_some()),
+            thinking,
+            output_config: effort(config).map(|effort| OutputConfig { effort }),
+            stream: request.stream,
+            tool_choice,
+            tools,
+            system,
+            messages,
+        }
+    }
+}
+
+/// The tools on offer: all of them, or the one that must be called.
+fn tools(request: &ModelRequest) -> Vec<Marked<Tool<'_>>> {
+    let all = request.tools.iter();
+    let offered: Vec<&ToolSchema> = match &request.choice {
+        ToolChoice::Named(name) if has_tool(request, name) => {
+            all.filter(|tool| tool.name == *name).collect()
+        }
+        _ => all.collect(),
+    };
+    offered
+        .into_iter()
+        .map(|tool| Marked::new(Tool::new(tool)))
+        .collect()
+}
+
+fn has_tool(request: &ModelRequest, name: &str) -> bool {
+    request.tools.iter().any(|tool| tool.name == name)
+}
+
+/// A model that thinks can be forced to nothing. One that may call nothing still sees its tools: they are at the
+/// beginning of what is cached.
+fn tool_choice(request: &ModelRequest, thinks: bool) -> Option<Choice<'_>> {
+    if request.tools.is_empty() {
+        return None;
+    }
+    let choice = match &request.choice {
+        ToolChoice::None => return Some(Choice::of("none")),
+        ToolChoice::Must | ToolChoice::Named(_) if thinks => Choice::of("auto"),
+        ToolChoice::Free => Choice::of("auto"),
+        ToolChoice::Named(name) if has_tool(request, name) => Choice {
+            name: Some(name),
+            ..Choice::of("tool")
+        },
+        ToolChoice::Must | ToolChoice::Named(_) => Choice::of("any"),
+    };
+    Some(Choice {
+        disable_parallel_tool_use: !request.config.parallel_calls(),
+        ..choice
+    })
+}
+
+impl Choice<'_> {
+    fn of(r#type: &'static str) -> Self {
+        Self {
+            r#type,
+            name: None,
+            disable_parallel_tool_use: false,
+        }
+    }
+}
+
+impl<'a> Tool<'a> {
+    fn new(tool: &'a ToolSchema) -> Self {
+        Self {
+            name: &tool.name,
+            description: &tool.description,
+            input_schema: schema::non_null(&tool.parameters),
+        }
+    }
+
+    fn unavailable() -> Self {
+        Self {
+            name: NO_TOOL,
+            description: "",
+            input_schema: json!({"type": "object"}),
+        }
+    }
+}
+
+/// How the model is to think: as far as it can, and if the configuration says so.
+fn thinking(config: &LlmConfig) -> Option<Thinking> {
+    let claude = Claude::named(&config.model).filter(|claude| claude.thinks())?;
+    let thinking = if claude.adapts() {
+        Thinking::Adaptive {
+            display: claude.hides_thinking().then_some("summarized"),
+        }
+    } else {
+        Thinking::Enabled {
+            budget_tokens: config.max_reasoning_tokens.max(MIN_BUDGET_TOKENS),
+        }
+    };
+    config.enable_reasoner.then_some(thinking)
+}
+
+/// The limit holds for thinking and answer together. One that leaves no room for an answer is taken to mean the answer.
+fn max_tokens(config: &LlmConfig, thinking: Option<Thinking>) -> u64 {
+    let limit = config.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS).max(1);
+    match thinking {
+        Some(Thinking::Enabled { budget_tokens }) if limit <= budget_tokens => {
+            budget_tokens.saturating_add(limit)
+        }
+        _ => limit,
+    }
+}
+
+/// Anthropic's scale ends at 1, and a model that thinks takes nothing else.
+fn temperature(config: &LlmConfig, thinks: bool) -> Option<f64> {
+    let takes_any = Claude::named(&config.model).is_none_or(Claude::takes_temperature);
+    let temperature = if thinks {
+        1.0
+    } else {
+        config.temperature.clamp(0.0, 1.0)
+    };
+    takes_any.then_some(temperature)
+}
+
+fn effort(config: &LlmConfig) -> Option<&str> {
+    let takes_effort = Claude::named(&config.model).is_some_and(Claude::takes_effort);
+    config.effort.as_deref().filter(|_| takes_effort)
+}
+
+#[cfg(test)]
+mod tests;
