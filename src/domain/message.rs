@@ -88,6 +88,9 @@ impl Message {
     }
 }
 
+/// Stands between summaries that are shown as one piece of reasoning, in streams and in lists.
+pub const SUMMARY_GAP: &str = "\n\n";
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Part {
     Text {

@@ -3,7 +3,9 @@
 use super::compaction::Trigger;
 use super::compaction::summary::{self, Stats};
 use super::id::{ConversationId, MessageId, RunId, StepId};
-use super::message::{Approval, Message, Part, Role, ToolCall, ToolOutput, ToolReturn};
+use super::message::{
+    Approval, Message, Part, Role, SUMMARY_GAP, ToolCall, ToolOutput, ToolReturn,
+};
 use super::run::View;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -298,13 +300,11 @@ fn spoken(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
                     signature: signature.clone(),
                 }),
             },
-            Part::SummarizedReasoning { summary, .. } if summary.iter().all(String::is_empty) => (),
             Part::SummarizedReasoning { summary, .. } => {
-                bodies.push(Body::Reasoning {
-                    reasoning: summary.join("\n"),
-                    native: true,
-                    signature: None,
-                });
+                summary
+                    .iter()
+                    .filter(|text| !text.is_empty())
+                    .for_each(|text| summarized(text, &mut bodies));
             }
             Part::RedactedReasoning { data } => {
                 bodies.push(Body::RedactedReasoning { data: data.clone() })
@@ -314,6 +314,25 @@ fn spoken(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
         }
     }
     bodies
+}
+
+/// A summary goes on with the reasoning before it, as it does in a stream.
+fn summarized(text: &str, bodies: &mut Vec<Body>) {
+    if let Some(Body::Reasoning {
+        reasoning,
+        native: true,
+        ..
+    }) = bodies.last_mut()
+    {
+        reasoning.push_str(SUMMARY_GAP);
+        reasoning.push_str(text);
+    } else {
+        bodies.push(Body::Reasoning {
+            reasoning: text.to_owned(),
+            native: true,
+            signature: None,
+        });
+    }
 }
 
 fn calls(message: &Message, reading: &Reading<'_>, bodies: &mut Vec<Body>) {
@@ -359,5 +378,41 @@ pub fn return_text(output: &ToolOutput) -> String {
             let texts = parts.iter().map(|part| part.text().unwrap_or("[image]"));
             texts.collect::<Vec<_>>().join("\n")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::clock;
+    use crate::domain::id::AgentId;
+
+    #[test]
+    fn summaries_that_follow_each_other_are_one_piece_as_in_a_stream() {
+        let thought = |summary: &[&str]| Part::SummarizedReasoning {
+            id: "rs".to_owned(),
+            summary: summary.iter().map(|text| (*text).to_owned()).collect(),
+            encrypted_content: None,
+        };
+        let mut message = Message::new(AgentId::new(), Role::Assistant, clock::now());
+        message.content = vec![
+            thought(&["one", "", "two"]),
+            thought(&[]),
+            thought(&["three"]),
+            Part::of_text("so"),
+            thought(&["four"]),
+        ];
+        let reasoning = |text: &str| Body::Reasoning {
+            reasoning: text.to_owned(),
+            native: true,
+            signature: None,
+        };
+        let said = Body::Assistant {
+            content: "so".to_owned(),
+        };
+        let shown = pieces(&message, &Reading::native(&View::default()));
+        let shown: Vec<Body> = shown.into_iter().map(|piece| piece.body).collect();
+        let expected = [reasoning("one\n\ntwo\n\nthree"), said, reasoning("four")];
+        assert_eq!(shown, expected);
     }
 }

@@ -1,7 +1,7 @@
 //! Puts an answer together from its pieces, whether they come one by one or all at once: a streamed and a blocking
 //! call of the same model store the same message.
 
-use crate::domain::message::{Part, ToolCall};
+use crate::domain::message::{Part, SUMMARY_GAP, ToolCall};
 use crate::domain::model::{Answer, Delta, Finish, Trace, Usage};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -198,7 +198,7 @@ impl<'d> Accumulator<'d> {
         }
         let follows = self.thinking && summary[index].is_empty();
         summary[index].push_str(fragment);
-        let gap = if follows { "\n\n" } else { "" };
+        let gap = if follows { SUMMARY_GAP } else { "" };
         self.emit(Delta::Reasoning(format!("{gap}{fragment}")));
         Ok(())
     }
