@@ -215,15 +215,17 @@ struct ThinkingConfig {
 
 impl From<ModelSettings> for DomainSettings {
     fn from(settings: ModelSettings) -> Self {
-        let thinking = settings.thinking.as_ref();
-        let thoughts = settings.thinking_config.as_ref();
-        let google = thoughts.map(|config| {
-            if config.include_thoughts == Some(false) {
-                0
-            } else {
-                config.thinking_budget.unwrap_or(1024)
-            }
+        let anthropic = settings.thinking.map(|thinking| {
+            let on = thinking.switch.map(|switch| switch == Switch::Enabled);
+            (on, thinking.budget_tokens)
         });
+        let google = settings
+            .thinking_config
+            .map(|config| (config.include_thoughts, config.thinking_budget));
+        let (enable_reasoner, budget) = anthropic.or(google).unwrap_or_default();
+        // Off is fully off: a budget that is left says that the model thinks (agent-loop §4).
+        let off = enable_reasoner == Some(false);
+        let max_reasoning_tokens = if off { Some(0) } else { budget };
         Self {
             max_output_tokens: settings.max_output_tokens,
             parallel_tool_calls: settings.parallel_tool_calls,
@@ -232,12 +234,8 @@ impl From<ModelSettings> for DomainSettings {
                 .reasoning
                 .and_then(|reasoning| reasoning.reasoning_effort)
                 .map(|effort| effort.name().to_owned()),
-            enable_reasoner: thinking
-                .and_then(|thinking| thinking.switch)
-                .map(|switch| switch == Switch::Enabled),
-            max_reasoning_tokens: thinking
-                .and_then(|thinking| thinking.budget_tokens)
-                .or(google),
+            enable_reasoner,
+            max_reasoning_tokens,
             effort: settings.effort,
             verbosity: settings.verbosity,
             response_format: settings.response_format.map(DomainFormat::from),
@@ -256,6 +254,11 @@ pub fn model_settings(config: &DomainLlm) -> Value {
         "enabled"
     } else {
         "disabled"
+    };
+    let budget = if config.max_reasoning_tokens > 0 {
+        config.max_reasoning_tokens
+    } else {
+        1_024
     };
     let mut settings = Map::new();
     let mut put = |key: &str, value: Value| settings.insert(key.to_owned(), value);
@@ -283,11 +286,6 @@ pub fn model_settings(config: &DomainLlm) -> Value {
             }
         }
         "anthropic" => {
-            let budget = if config.max_reasoning_tokens > 0 {
-                config.max_reasoning_tokens
-            } else {
-                1_024
-            };
             put(
                 "thinking",
                 json!({"type": thinking, "budget_tokens": budget}),
@@ -298,14 +296,10 @@ pub fn model_settings(config: &DomainLlm) -> Value {
             put("strict", json!(config.strict));
         }
         "google_ai" | "google_vertex" => {
-            let budget = if config.max_reasoning_tokens > 0 {
-                config.max_reasoning_tokens
-            } else {
-                1_024
-            };
+            // Not whether there is a budget: without one the model thinks too.
             put(
                 "thinking_config",
-                json!({"include_thoughts": config.max_reasoning_tokens > 0, "thinking_budget": budget}),
+                json!({"include_thoughts": config.enable_reasoner, "thinking_budget": budget}),
             );
             put("response_schema", json!(format));
         }

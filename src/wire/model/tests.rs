@@ -98,10 +98,45 @@ fn only_settings_that_were_sent_are_laid_over() {
 #[test]
 fn settings_read_from_an_agent_and_sent_back_change_nothing_that_is_shown() {
     for kind in ["openai", "anthropic", "google_ai", "zai", "groq"] {
+        for thinks in [true, false] {
+            let mut config = on(kind);
+            config.enable_reasoner = thinks;
+            let shown = model_settings(&config);
+            settings(shown.clone()).apply(&mut config);
+            assert_eq!(model_settings(&config), shown, "{kind}");
+            assert_eq!(config.enable_reasoner, thinks, "{kind}");
+        }
+    }
+}
+
+#[test]
+fn thinking_is_switched_in_the_words_of_each_provider() {
+    for (kind, field, on_words, off_words) in [
+        (
+            "anthropic",
+            "thinking",
+            json!({"type": "enabled", "budget_tokens": 2_048}),
+            json!({"type": "disabled", "budget_tokens": 1_024}),
+        ),
+        (
+            "google_ai",
+            "thinking_config",
+            json!({"include_thoughts": true, "thinking_budget": 2_048}),
+            json!({"include_thoughts": false, "thinking_budget": 1_024}),
+        ),
+    ] {
         let mut config = on(kind);
-        let shown = model_settings(&config);
-        settings(shown.clone()).apply(&mut config);
-        assert_eq!(model_settings(&config), shown, "{kind}");
+        for (words, thinks, budget) in [(on_words, true, 2_048), (off_words, false, 0)] {
+            let mut sent = json!({"provider_type": kind});
+            sent[field] = words.clone();
+            settings(sent).apply(&mut config);
+            assert_eq!(
+                (config.enable_reasoner, config.max_reasoning_tokens),
+                (thinks, budget),
+                "{kind}"
+            );
+            assert_eq!(model_settings(&config)[field], words, "{kind}");
+        }
     }
 }
 
