@@ -104,6 +104,7 @@ fn step_of_an_answer(criterion: &mut Criterion) {
         step_id: StepId::new(),
         date: clock::now(),
         index: 0,
+        waits: false,
         delta: Delta::Text("token ".to_owned()),
     });
     criterion.bench_function("a token as an event", |bencher| {

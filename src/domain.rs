@@ -2,6 +2,7 @@
 //! `serde_json::Value` only as the type of free-form JSON. Every other folder may use this one, it uses none.
 
 pub mod agent;
+pub mod approval;
 pub mod block;
 pub mod clock;
 pub mod compaction;

@@ -17,14 +17,15 @@ use super::ask::{AskError, DEADLINE, Mailbox, Waiting, answer, ask, tell};
 use super::house::House;
 use super::refused::Refused;
 use super::run::RunHandle;
-use super::run::worker::Context;
+use super::run::worker::{Context, Settling};
 use super::tree::Hung;
 use crate::domain::agent::{Agent as Settings, AgentChange};
+use crate::domain::approval::Pending;
 use crate::domain::history::Head;
 use crate::domain::id::{AgentId, MessageId, RunId, StepId, ToolId, UserId};
 use crate::domain::memory::Edit;
-use crate::domain::message::{Message, ToolReturn};
-use crate::domain::run::{End, Feedback, Inbox, Run as RunRecord, RunRequest, Step};
+use crate::domain::message::{Message, ToolCall, ToolReturn};
+use crate::domain::run::{End, Feedback, Inbox, Run as RunRecord, RunRequest, Step, StopReason};
 use crate::domain::step;
 use crate::domain::tool::ToolResult;
 use crate::store::Epoch;
@@ -144,6 +145,20 @@ impl AgentHandle {
             .await
     }
 
+    /// Makes calls of an attached tool wait for somebody's word, or no longer.
+    ///
+    /// # Errors
+    /// `NoSuchAgentTool` for a tool that is not attached.
+    pub async fn set_approval(
+        &self,
+        tool: String,
+        wanted: bool,
+        by: UserId,
+    ) -> Result<(), Refused> {
+        self.ask(|reply| Msg::SetApproval(tool, wanted, by, reply))
+            .await
+    }
+
     /// Empties the context down to a fresh system message, then appends `first` (the boot sequence, if wanted).
     pub async fn reset(&self, first: Vec<Message>) -> Result<(), Refused> {
         self.ask(|reply| Msg::Reset(first, reply)).await
@@ -177,6 +192,11 @@ impl AgentHandle {
     /// Forgets a finished run; its messages stay.
     pub async fn delete_run(&self, run: RunId) -> Result<(), Refused> {
         self.ask(|reply| Msg::DeleteRun(run, reply)).await
+    }
+
+    /// Says no to every call that waits at the end of the default thread; the run that asked, if any waited.
+    pub(crate) async fn deny_pending(&self) -> Result<Option<RunId>, Refused> {
+        self.ask(Msg::DenyPending).await
     }
 
     /// The answer of this run reached its client in full: a repeat of the request is a new one (decisions 34).
@@ -255,12 +275,14 @@ pub(crate) enum Msg {
     // from the facade
     StartRun(Box<RunRequest>, bool, Reply<Started>),
     Modify(Box<AgentChange>, UserId, Reply<()>),
+    SetApproval(String, bool, UserId, Reply<()>),
     Reset(Vec<Message>, Reply<()>),
     Delete(Reply<()>),
     EditMessage(MessageId, TextEdit, Reply<Message>),
     Refresh(Reply<()>),
     SetFeedback(StepId, Option<Feedback>, Option<Vec<String>>, Reply<Step>),
     DeleteRun(RunId, Reply<()>),
+    DenyPending(Reply<Option<RunId>>),
     Delivered(RunId),
     // from the outbox
     CallbackEnded(RunId, Result<u16, String>, Reply<()>),
@@ -268,8 +290,8 @@ pub(crate) enum Msg {
     StepStarted(Box<Step>),
     CallStarted {
         run: RunId,
-        step: StepId,
-        assistant: Box<Message>,
+        /// The step that made the call and what it said; `None` for a call of an earlier one that was let through.
+        origin: Option<(StepId, Box<Message>)>,
         call_id: String,
         reply: Reply<()>,
     },
@@ -287,9 +309,12 @@ pub(crate) enum Msg {
 pub(crate) struct StepCommit {
     pub(crate) run: RunId,
     pub(crate) step: Option<Step>,
-    pub(crate) assistant: Option<Message>,
-    /// In call order: exactly one for each call of `assistant`.
+    /// What the model said and, if calls wait, asked leave for; or what was answered to such a request.
+    pub(crate) said: Vec<Message>,
+    /// In call order: exactly one for each call that was said or let through; none while calls wait.
     pub(crate) calls: Vec<CallEnd>,
+    /// Hidden messages that make the turn go on.
+    pub(crate) reminders: Vec<Message>,
     pub(crate) stop: Option<End>,
 }
 
@@ -299,10 +324,18 @@ impl StepCommit {
         Self {
             run,
             step: None,
-            assistant: None,
+            said: Vec::new(),
             calls: Vec::new(),
+            reminders: Vec::new(),
             stop: Some(end),
         }
+    }
+
+    /// Whether this carries out what was answered to a request.
+    pub(crate) fn settles(&self) -> bool {
+        self.said
+            .first()
+            .is_some_and(|said| !said.approvals.is_empty())
     }
 }
 
@@ -322,13 +355,23 @@ pub(crate) enum CallResult {
     Ended(ToolResult),
     /// Applied to the newest value when the step is committed; the return shows what came of it.
     Edit(Edit),
-    /// Packed before a crash, kept as it is.
+    /// Given by the client, or packed before a crash: kept as it is.
     Packed(ToolReturn),
 }
 
 impl CallEnd {
     pub(crate) fn cancelled(call_id: &str, tool: &str) -> Self {
         Self::failed(call_id, tool, step::cancelled_call())
+    }
+
+    fn packed(call: &ToolCall, end: ToolReturn) -> Self {
+        Self {
+            call_id: call.id.clone(),
+            tool: call.name.clone(),
+            tool_id: None,
+            limit: None,
+            result: CallResult::Packed(end),
+        }
     }
 
     fn failed(call_id: &str, tool: &str, failure: crate::domain::tool::ToolFailure) -> Self {
@@ -453,6 +496,9 @@ impl Actor for Agent {
                 settle(reply, state.start_run(*request, refuse_busy).await)?
             }
             Msg::Modify(change, by, reply) => settle(reply, state.modify(&change, by).await)?,
+            Msg::SetApproval(tool, wanted, by, reply) => {
+                settle(reply, state.set_approval(&tool, wanted, by).await)?
+            }
             Msg::Reset(first, reply) => settle(reply, state.reset(first).await)?,
             Msg::Delete(reply) => {
                 settle(reply, state.delete().await)?;
@@ -464,6 +510,7 @@ impl Actor for Agent {
                 settle(reply, state.set_feedback(step, feedback, tags).await)?
             }
             Msg::DeleteRun(run, reply) => settle(reply, state.delete_run(run).await)?,
+            Msg::DenyPending(reply) => settle(reply, state.deny_pending().await)?,
             Msg::Delivered(run) => state.delivered(run),
             Msg::CallbackEnded(run, result, reply) => {
                 settle(reply, state.callback_ended(run, result).await)?
@@ -471,16 +518,10 @@ impl Actor for Agent {
             Msg::StepStarted(step) => state.step_started(*step),
             Msg::CallStarted {
                 run,
-                step,
-                assistant,
+                origin,
                 call_id,
                 reply,
-            } => {
-                settle(
-                    reply,
-                    state.call_started(run, step, *assistant, call_id).await,
-                )?;
-            }
+            } => settle(reply, state.call_started(run, origin, call_id).await)?,
             Msg::CallReturned(run, end) => state.call_returned(run, &end),
             Msg::Commit(commit, reply) => state.commit_and_answer(*commit, reply).await?,
             Msg::NeedContext(run) => state.give_context(run),
@@ -553,8 +594,17 @@ impl State {
         self.lane.current = Some(next);
         self.plate.run(Some(next));
         match self.refresh().await {
-            Ok(()) | Err(InFlight::Refused(_)) => self.give_context(next),
+            Ok(()) | Err(InFlight::Refused(_)) => (),
             Err(InFlight::Untrusted(reason)) => return Err(Box::new(Untrusted(reason))),
+        }
+        match self.read_answer(next) {
+            Ok(()) => self.give_context(next),
+            // It was accepted while another run had the lane.
+            Err(error) => {
+                if let Some(open) = self.open.get(&next) {
+                    open.handle.refuse(End::failed(StopReason::Error, error));
+                }
+            }
         }
         Ok(())
     }
@@ -578,9 +628,19 @@ impl State {
         } else {
             self.window.iter().skip(1).cloned().collect()
         };
+        let mut inputs = Vec::new();
         if !started {
-            messages.extend(open.inbox.messages(self.id()).into_iter().map(Arc::new));
+            inputs.extend(open.inbox.messages(self.id()).into_iter().map(Arc::new));
         }
+        let settling = match &open.inbox.answer {
+            Some(answers) => Pending::of(&self.window).map(|pending| Settling {
+                pending,
+                answers: answers.clone(),
+                follow_ups: std::mem::take(&mut inputs),
+            }),
+            None => None,
+        };
+        messages.extend(inputs);
         open.handle.start(Context {
             agent: self.settings.clone(),
             config: Arc::new(
@@ -598,9 +658,27 @@ impl State {
                 .filter_map(|tool| self.house.toolbox.get(*tool))
                 .cloned()
                 .collect(),
+            client_tools: open.inbox.client_tools.as_slice().into(),
+            committed: self.committed_of(run),
+            settling,
             max_steps: options.max_steps,
             committed_steps: open.inbox.progress.committed_steps,
         });
+    }
+
+    /// What a run has committed, from the request on that it answered.
+    fn committed_of(&self, run: RunId) -> Vec<Arc<Message>> {
+        let first = self
+            .window
+            .iter()
+            .find(|message| message.run_id == Some(run));
+        let answered = first
+            .filter(|message| !message.approvals.is_empty())
+            .and_then(|message| message.step_id);
+        let belongs = |message: &&Arc<Message>| {
+            message.run_id == Some(run) || (answered.is_some() && message.step_id == answered)
+        };
+        self.window.iter().filter(belongs).cloned().collect()
     }
 }
 

@@ -280,7 +280,8 @@ impl Directory {
         None
     }
 
-    /// Cancels runs of an agent: those named, or all that are active. The agent's mailbox is not in the way.
+    /// Cancels runs of an agent: those named, or all that are active; also the one whose calls wait for an answer. The
+    /// agent's mailbox is in the way of none that is active.
     /// `true`: the run is over; `false`: it is not a run of this agent.
     ///
     /// # Errors
@@ -297,15 +298,33 @@ impl Directory {
             let mut active = self.runs_of(agent);
             // A run that has just ended is there until its last frame is out.
             active.retain(|run| !run.status().is_final());
-            if active.is_empty() {
-                return Err(Refused::NothingToCancel);
-            }
-            let ids: Vec<RunId> = active.iter().map(RunHandle::id).collect();
+            let mut ids: Vec<RunId> = active.iter().map(RunHandle::id).collect();
             futures_util::future::join_all(active.iter().map(RunHandle::cancel)).await;
-            return Ok(ids.into_iter().map(|id| (id, true)).collect());
+            ids.extend(self.agent(agent).await?.deny_pending().await?);
+            return if ids.is_empty() {
+                Err(Refused::NothingToCancel)
+            } else {
+                Ok(ids.into_iter().map(|id| (id, true)).collect())
+            };
         };
         let cancel = |id: RunId| async move { (id, self.cancel_one(agent, id).await) };
-        Ok(futures_util::future::join_all(named.into_iter().map(cancel)).await)
+        let cancelled = futures_util::future::join_all(named.into_iter().map(cancel)).await;
+        if self
+            .waits_for(agent)
+            .await?
+            .is_some_and(|run| cancelled.contains(&(run, true)))
+        {
+            self.agent(agent).await?.deny_pending().await?;
+        }
+        Ok(cancelled)
+    }
+
+    /// The run whose calls wait for an answer at the end of the default thread.
+    async fn waits_for(&self, agent: AgentId) -> Result<Option<RunId>, Refused> {
+        let store = self.house.store.clone();
+        let read = move || Ok(super::reads::pending(&store, agent)?);
+        let pending = super::reads::blocking(read).await?;
+        Ok(pending.and_then(|pending| pending.request.run_id))
     }
 
     async fn cancel_one(&self, agent: AgentId, id: RunId) -> bool {

@@ -5,6 +5,7 @@ use super::directory::Directory;
 use super::house::House;
 use super::refused::Refused;
 use crate::domain::agent::{Agent, AgentFilter, AgentOrder};
+use crate::domain::approval::Pending;
 use crate::domain::block::{Block, BlockFilter};
 use crate::domain::history::Head;
 use crate::domain::id::{AgentId, BlockId, ConversationId, MessageId, RunId, StepId};
@@ -26,6 +27,8 @@ pub struct AgentView {
     pub message_ids: Vec<MessageId>,
     pub blocks: Vec<Arc<Block>>,
     pub tools: Vec<Arc<Tool>>,
+    /// The request at the end of the context that nobody has answered.
+    pub pending: Option<Pending>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,6 +37,7 @@ pub struct Relations {
     pub messages: bool,
     pub blocks: bool,
     pub tools: bool,
+    pub pending: bool,
 }
 
 impl Relations {
@@ -41,6 +45,7 @@ impl Relations {
         messages: true,
         blocks: true,
         tools: true,
+        pending: false,
     };
 }
 
@@ -431,13 +436,35 @@ fn view(house: &House, id: AgentId, relations: Relations) -> Result<Option<Agent
     } else {
         Vec::new()
     };
+    let pending = if relations.pending {
+        pending_at_end(store, id, &head)?
+    } else {
+        None
+    };
     Ok(Some(AgentView {
         agent: Arc::new(agent),
         head,
         message_ids,
         blocks,
         tools,
+        pending,
     }))
+}
+
+/// The request at the end of an agent's context that nobody has answered.
+pub(super) fn pending(store: &Store, id: AgentId) -> Result<Option<Pending>, ReadError> {
+    let head = store.head(id)?;
+    head.map_or(Ok(None), |head| pending_at_end(store, id, &head))
+}
+
+fn pending_at_end(store: &Store, id: AgentId, head: &Head) -> Result<Option<Pending>, ReadError> {
+    let last = head.default_lane.last(2);
+    let end: Vec<Arc<Message>> = store
+        .messages_at(id, last.spans())?
+        .into_iter()
+        .map(Arc::new)
+        .collect();
+    Ok(Pending::of(&end))
 }
 
 fn attached(store: &Store, id: AgentId) -> Result<Vec<Arc<Block>>, Refused> {

@@ -22,6 +22,8 @@ pub enum Refused {
     NoSuchLabel { agent: AgentId, label: String },
     #[error("tool {0} not found")]
     NoSuchTool(ToolId),
+    #[error("tool '{tool}' not found on agent {agent}")]
+    NoSuchAgentTool { agent: AgentId, tool: String },
     #[error("model handle '{0}' not found")]
     NoSuchModel(String),
     /// Fits the schema and makes no sense here.
@@ -43,8 +45,11 @@ pub enum Refused {
     LaneBusy { run: RunId },
     #[error("agent {agent} has {waiting} messages waiting, no more are taken")]
     QueueFull { agent: AgentId, waiting: usize },
-    #[error("please approve or deny the pending request before continuing")]
+    #[error("Please approve or deny the pending request before continuing")]
     PendingApproval { request: MessageId },
+    /// For other calls than those that wait, or nothing waits.
+    #[error("{0}")]
+    BadAnswer(String),
     #[error("the idempotency key was used for another request")]
     KeyReused,
     #[error("No active runs to cancel")]
@@ -83,8 +88,9 @@ impl Refused {
             | Self::NotAttached { .. }
             | Self::NoSuchLabel { .. }
             | Self::NoSuchTool(_)
+            | Self::NoSuchAgentTool { .. }
             | Self::NoSuchModel(_) => Kind::NotFound,
-            Self::Argument(_) | Self::NotBackground(_) => Kind::Argument,
+            Self::Argument(_) | Self::BadAnswer(_) | Self::NotBackground(_) => Kind::Argument,
             Self::KeyReused | Self::OverLimit { .. } => Kind::Invalid,
             Self::LabelTaken { .. }
             | Self::StaleVersion { .. }

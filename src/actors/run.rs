@@ -45,9 +45,16 @@ impl Outcome {
 
     /// What the run itself wrote: no inputs.
     pub fn output(&self) -> impl Iterator<Item = &Arc<Message>> {
-        self.messages
-            .iter()
-            .filter(|message| matches!(message.role, Role::Assistant | Role::Tool | Role::Approval))
+        self.messages.iter().filter(|message| is_output(message))
+    }
+}
+
+/// Whether a message is part of a turn's answer: inputs are never echoed, and an answer to a request is one.
+fn is_output(message: &Message) -> bool {
+    match message.role {
+        Role::Assistant | Role::Tool => true,
+        Role::Approval => !message.tool_calls.is_empty(),
+        Role::System | Role::User | Role::Summary => false,
     }
 }
 
@@ -136,6 +143,11 @@ impl RunHandle {
         tell(&self.actor, Msg::Start(Box::new(context)));
     }
 
+    /// The run cannot begin: it is to be closed with this end.
+    pub(crate) fn refuse(&self, end: End) {
+        tell(&self.actor, Msg::Refuse(end));
+    }
+
     /// What the agent wrote for this run; `ended` when that was the end.
     pub(crate) fn committed(&self, messages: Vec<Arc<Message>>, ended: Option<Arc<Record>>) {
         tell(&self.actor, Msg::Committed(messages, ended));
@@ -159,13 +171,14 @@ pub(crate) enum Msg {
     Leave,
     // from the agent
     Start(Box<Context>),
+    Refuse(End),
     Committed(Vec<Arc<Message>>, Option<Arc<Record>>),
     CloseFailed,
     // from the worker
     StepStarted(Box<Step>),
     Delta(DeltaFrame),
     ToolsStarted {
-        assistant: Box<Message>,
+        said: Vec<Message>,
         calls: Vec<(String, String)>,
     },
     ToolStarted(String),
@@ -236,11 +249,12 @@ enum Phase {
     Done,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct OpenStep {
-    step: Step,
+    /// `None` while calls of an earlier step are carried out that were let through.
+    step: Option<Step>,
     spoke: bool,
-    assistant: Option<Message>,
+    said: Vec<Message>,
     /// Id and tool of every call, in order.
     calls: Vec<(String, String)>,
     ended: Vec<(String, agent::CallEnd)>,
@@ -382,11 +396,12 @@ impl Actor for Run {
             Msg::Await(reply) => state.wait(reply),
             Msg::Leave => state.leave(),
             Msg::Start(context) => state.start(*context).await?,
+            Msg::Refuse(end) => state.refuse(end),
             Msg::Committed(messages, ended) => state.committed(messages, ended),
             Msg::CloseFailed => state.close_failed(),
             Msg::StepStarted(step) => state.step_started(*step),
             Msg::Delta(delta) => state.delta(delta),
-            Msg::ToolsStarted { assistant, calls } => state.tools_started(*assistant, calls),
+            Msg::ToolsStarted { said, calls } => state.tools_started(said, calls),
             Msg::ToolStarted(tool) => state.plate.tool(Some(tool)),
             Msg::CallReturned(id, end) => state.call_returned(id, end),
             Msg::FramesStored => state.frames_stored(),
@@ -493,6 +508,12 @@ impl State {
         Ok(())
     }
 
+    fn refuse(&mut self, end: End) {
+        if self.phase == Phase::Queued {
+            self.close(end);
+        }
+    }
+
     fn committed(&mut self, messages: Vec<Arc<Message>>, ended: Option<Arc<Record>>) {
         self.step = None;
         for message in &messages {
@@ -569,11 +590,8 @@ impl State {
     fn step_started(&mut self, step: Step) {
         self.plate.step(step.id, step.number);
         self.step = Some(OpenStep {
-            step,
-            spoke: false,
-            assistant: None,
-            calls: Vec::new(),
-            ended: Vec::new(),
+            step: Some(step),
+            ..OpenStep::default()
         });
     }
 
@@ -590,11 +608,10 @@ impl State {
         }
     }
 
-    fn tools_started(&mut self, assistant: Message, calls: Vec<(String, String)>) {
-        if let Some(step) = &mut self.step {
-            step.assistant = Some(assistant);
-            step.calls = calls;
-        }
+    fn tools_started(&mut self, said: Vec<Message>, calls: Vec<(String, String)>) {
+        let step = self.step.get_or_insert_default();
+        step.said = said;
+        step.calls = calls;
     }
 
     fn call_returned(&mut self, id: String, end: agent::CallEnd) {
@@ -620,7 +637,7 @@ impl State {
                 let in_model = self
                     .step
                     .as_ref()
-                    .is_none_or(|step| step.assistant.is_none() && !step.spoke);
+                    .is_none_or(|step| step.said.is_empty() && !step.spoke);
                 if in_model && !self.replaced {
                     self.replaced = true;
                     self.tell_agent(agent::Msg::NeedContext(self.record.id));
@@ -647,8 +664,8 @@ impl State {
         self.closing = Some(end.clone());
         let mut commit = agent::StepCommit::closing(self.record.id, end);
         if let Some(open) = &self.step {
-            commit.step = Some(open.step.clone());
-            commit.assistant = open.assistant.clone();
+            commit.step.clone_from(&open.step);
+            commit.said.clone_from(&open.said);
             commit.calls = open
                 .calls
                 .iter()
@@ -665,13 +682,9 @@ impl State {
     // ── frames
 
     fn show_message(&mut self, message: &Message) {
-        // Inputs are never echoed; in a token stream the deltas have shown what the model said.
-        let shown = match message.role {
-            Role::Assistant | Role::Approval => self.stream != StreamMode::Tokens,
-            Role::Tool => true,
-            Role::System | Role::User | Role::Summary => false,
-        };
-        if shown && self.is_rendered() {
+        // In a token stream the deltas have shown what the model said.
+        let was_shown = self.stream == StreamMode::Tokens && message.role != Role::Tool;
+        if is_output(message) && !was_shown && self.is_rendered() {
             let view = self.record.view.clone();
             for piece in piece::pieces(message, &Reading::native(&view)) {
                 self.show(Frame::Piece(piece));

@@ -39,6 +39,8 @@ pub struct DeltaFrame {
     pub date: Timestamp,
     /// Grows each time the kind of piece changes; gives the `otid`.
     pub index: u8,
+    /// Part of a call that waits for somebody's word: `message_id` is the request's, and so is the `otid`.
+    pub waits: bool,
     pub delta: Delta,
 }
 
@@ -49,6 +51,9 @@ impl DeltaFrame {
             Delta::Text(_) => "assistant_message",
             Delta::Reasoning(_) => "reasoning_message",
             Delta::OmittedReasoning | Delta::RedactedReasoning(_) => "hidden_reasoning_message",
+            Delta::CallName { .. } | Delta::CallArguments { .. } if self.waits => {
+                "approval_request_message"
+            }
             Delta::CallName { .. } | Delta::CallArguments { .. } => "tool_call_message",
         }
     }

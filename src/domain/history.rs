@@ -107,6 +107,23 @@ impl Window {
         self.spans.is_empty()
     }
 
+    /// Its last `most` messages.
+    pub fn last(&self, most: u64) -> Self {
+        let mut skipped = self.len().saturating_sub(most);
+        let mut spans = Vec::new();
+        for span in &self.spans {
+            let skip = skipped.min(span.count);
+            skipped -= skip;
+            if skip < span.count {
+                spans.push(Span {
+                    first: span.first + skip,
+                    count: span.count - skip,
+                });
+            }
+        }
+        Self::from_spans(self.version, spans)
+    }
+
     /// The sequence of the system message.
     pub fn first(&self) -> Option<u64> {
         self.spans.first().map(|span| span.first)
@@ -128,6 +145,10 @@ mod tests {
             (window.len(), window.spans().len(), window.version),
             (6, 3, 0)
         );
+        for (most, last) in [(0, vec![]), (2, vec![6, 3]), (4, vec![2, 5, 6, 3])] {
+            assert_eq!(window.last(most).sequences().collect::<Vec<_>>(), last);
+        }
+        assert_eq!(window.last(9), window);
         window.replace([0, 9]);
         assert_eq!(
             (window.sequences().collect::<Vec<_>>(), window.version),

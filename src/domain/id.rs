@@ -114,6 +114,12 @@ impl MessageId {
         bytes[15] = (bytes[15] & 0x80) | (index & 0x7f);
         Uuid::from_bytes(bytes).as_hyphenated().to_string()
     }
+
+    /// The id of the approval request that belongs to the assistant message of this id: one less (agent-loop §9).
+    pub fn of_request(&self) -> Self {
+        let number = u128::from_be_bytes(*self.bytes());
+        Self::from_bytes(number.wrapping_sub(1).to_be_bytes())
+    }
 }
 
 #[cfg(test)]

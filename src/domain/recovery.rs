@@ -34,7 +34,7 @@ pub fn recover(inbox: &Inbox, waited_for: bool, age_s: i64) -> Recovery {
         return Recovery::Fail(End::server_restart());
     }
     match inbox.progress.phase {
-        Phase::Tools { .. } => Recovery::CloseCallsAndResume,
+        Phase::Tools { .. } | Phase::Settling { .. } => Recovery::CloseCallsAndResume,
         Phase::Idle | Phase::Model { .. } => Recovery::Resume,
     }
 }

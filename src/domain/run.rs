@@ -2,8 +2,8 @@
 
 use super::clock;
 use super::id::{AgentId, ConversationId, MessageId, RunId, StepId, ToolId};
-use super::message::{Message, Part, Role, ToolReturn};
-use super::model::{LlmConfig, ModelErrorClass, Usage};
+use super::message::{Approval, Message, Part, Role, ToolReturn};
+use super::model::{LlmConfig, ModelErrorClass, ToolSchema, Usage};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -233,12 +233,22 @@ pub enum InputRole {
     Assistant,
 }
 
+/// Answers to the calls that wait at the end of the context (agent-loop §9).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answers {
+    pub approvals: Vec<Approval>,
+    pub otid: Option<String>,
+}
+
 /// A request to run an agent, settled down to domain words by the facade, which also made the id.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunRequest {
     pub id: RunId,
     pub lane: LaneId,
+    /// Comes before the inputs.
+    pub answer: Option<Answers>,
     pub inputs: Vec<Input>,
+    pub client_tools: Vec<ToolSchema>,
     pub options: RunOptions,
     pub background: bool,
     /// `send_message`, `send_message_streaming`, `send_message_async` … (`metadata.run_type`).
@@ -326,17 +336,32 @@ pub struct RunError {
     pub detail: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
     Model(ModelErrorClass),
     ServerRestart,
     Internal,
+    /// When its turn came, the context ended with a request that nobody had answered.
+    PendingApproval(MessageId),
+    /// When its turn came, its answers were for other calls than those that wait, or none waited; which, in words.
+    BadAnswer(String),
+}
+
+impl ErrorClass {
+    /// What can be said of one case, beyond the sentence for all of its class.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::BadAnswer(reason) => reason.clone(),
+            Self::PendingApproval(request) => format!("pending request: {request}"),
+            Self::Model(_) | Self::ServerRestart | Self::Internal => String::new(),
+        }
+    }
 }
 
 impl RunError {
     /// `error_type` in streams and step records (runs-and-streaming §5).
     pub fn error_type(&self) -> &'static str {
-        match self.class {
+        match &self.class {
             ErrorClass::Model(class) => match class {
                 ModelErrorClass::Timeout => "llm_timeout",
                 ModelErrorClass::RateLimit => "llm_rate_limit",
@@ -353,13 +378,15 @@ impl RunError {
                 | ModelErrorClass::Unreadable => "llm_error",
             },
             ErrorClass::ServerRestart => "server_restart",
-            ErrorClass::Internal => "internal_error",
+            ErrorClass::Internal | ErrorClass::PendingApproval(_) | ErrorClass::BadAnswer(_) => {
+                "internal_error"
+            }
         }
     }
 
     /// One sentence for people, the same for every failure of the class.
     pub fn message(&self) -> &'static str {
-        match self.class {
+        match &self.class {
             ErrorClass::Model(class) => match class {
                 ModelErrorClass::Timeout => "The model did not answer in time.",
                 ModelErrorClass::RateLimit => {
@@ -385,6 +412,10 @@ impl RunError {
             },
             ErrorClass::ServerRestart => "The run was interrupted by a restart of the server.",
             ErrorClass::Internal => "The run failed inside the server.",
+            ErrorClass::PendingApproval(_) => {
+                "A tool call waits for an answer. Please approve or deny the pending request before continuing."
+            }
+            ErrorClass::BadAnswer(_) => "The answer fits no tool call that waits.",
         }
     }
 }
@@ -415,9 +446,13 @@ pub struct Inbox {
     pub lane: LaneId,
     /// Order of acceptance within the agent; a lane's queue is rebuilt in it.
     pub accepted: u64,
+    /// `None` also once they are settled.
+    pub answer: Option<Answers>,
     pub inputs: Vec<Input>,
     /// The ids of the messages that the inputs become.
     pub input_ids: Vec<MessageId>,
+    /// Tools that the client runs itself.
+    pub client_tools: Vec<ToolSchema>,
     pub options: RunOptions,
     /// Goes on after a restart of the process: it does not need its client.
     pub resume: bool,
@@ -472,6 +507,11 @@ pub enum Phase {
     Tools {
         step_id: StepId,
         assistant: Box<Message>,
+        started: Vec<String>,
+        finished: Vec<ToolReturn>,
+    },
+    /// The same for calls that were approved: the request stands at the end of the context.
+    Settling {
         started: Vec<String>,
         finished: Vec<ToolReturn>,
     },

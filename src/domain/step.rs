@@ -122,6 +122,32 @@ fn kept(answer: &Answer) -> impl Iterator<Item = &Part> {
     answer.parts.iter().filter(move |part| !empty(part))
 }
 
+/// The messages of an answer of which some calls wait for somebody's word (agent-loop §9): those that do not in the
+/// assistant message, if there are any, those that do in the request, which has the next lower id.
+pub fn request_messages(
+    message: Message,
+    answer: &Answer,
+    waits: impl Fn(&ToolCall) -> bool,
+) -> Vec<Message> {
+    let mut request = message.clone();
+    request.id = message.id.of_request();
+    request.role = Role::Approval;
+    request.otid = Some(request.id.to_string());
+    let (gated, free) = answer.calls.iter().cloned().partition(waits);
+    let assistant = Answer {
+        calls: free,
+        ..answer.clone()
+    };
+    request.tool_calls = gated;
+    match assistant_message(message, &assistant) {
+        Some(assistant) if !assistant.tool_calls.is_empty() => vec![assistant, request],
+        spoken => {
+            request.content = spoken.map_or_else(Vec::new, |message| message.content);
+            vec![request]
+        }
+    }
+}
+
 /// How one call ended, packed for the model (agent-loop §7): cut once to `limit` characters, then wrapped.
 pub fn pack(
     call_id: &str,
@@ -178,6 +204,48 @@ pub fn tool_message(mut message: Message, first_tool: &str, returns: Vec<ToolRet
     message.name = Some(first_tool.to_owned());
     message.tool_returns = returns;
     message
+}
+
+/// The return that a client gave, packed as a tool's own would be: text is cut to `limit` characters and wrapped, parts
+/// stay as they are.
+pub fn pack_client(end: &ToolReturn, limit: usize, time: Timestamp, timezone: &str) -> ToolReturn {
+    let ToolOutput::Packed(text) = &end.output else {
+        return end.clone();
+    };
+    let length = text.chars().count();
+    let message = match text.char_indices().nth(limit) {
+        Some((at, _)) => format!("{}... [truncated {} chars]", &text[..at], length - limit),
+        None => text.clone(),
+    };
+    let word = if end.status == ToolStatus::Success {
+        "OK"
+    } else {
+        "Failed"
+    };
+    let envelope =
+        json!({"status": word, "message": message, "time": clock::spoken(time, timezone)});
+    ToolReturn {
+        output: ToolOutput::Packed(envelope.to_string()),
+        ..end.clone()
+    }
+}
+
+/// The text of a user message that nobody wrote: why the turn goes on (agent-loop §13).
+pub fn heartbeat(reason: &str, time: Timestamp, timezone: &str) -> String {
+    json!({"type": "heartbeat", "reason": reason, "time": clock::spoken(time, timezone)})
+        .to_string()
+}
+
+/// The failure of a call that somebody said no to.
+pub fn denied_call(reason: Option<&str>) -> ToolFailure {
+    let said = "the user did not allow this call";
+    ToolFailure {
+        name: "Denied",
+        message: match reason {
+            Some(reason) if !reason.is_empty() => format!("{said}: {reason}"),
+            _ => said.to_owned(),
+        },
+    }
 }
 
 /// The failure of a call that a cancel reached before it had ended.

@@ -6,6 +6,7 @@ use super::error::ApiError;
 use super::extract::{self, Caller, header};
 use super::sse::Stream;
 use crate::actors::agent::Started;
+use crate::actors::refused::Refused;
 use crate::actors::run::Outcome;
 use crate::domain::id::{AgentId, RunId};
 use crate::domain::model::ModelErrorClass;
@@ -171,9 +172,10 @@ impl From<BadSend> for ApiError {
                 "Field required",
                 "",
             ),
-            BadSend::Content { .. } | BadSend::NothingPending | BadSend::ClientTools => {
-                Self::argument(bad)
-            }
+            BadSend::Content { .. }
+            | BadSend::NothingPending
+            | BadSend::LateAnswer { .. }
+            | BadSend::ClientTool { .. } => Self::argument(bad),
         }
     }
 }
@@ -207,12 +209,16 @@ fn failed(error: &RunError) -> ApiError {
         )
     };
     let plain = |status, text: &str| ApiError::new(status, json!({"detail": text}));
-    let class = match error.class {
-        ErrorClass::Model(class) => class,
+    let class = match &error.class {
+        ErrorClass::Model(class) => *class,
         ErrorClass::ServerRestart => {
             return plain(StatusCode::SERVICE_UNAVAILABLE, error.message());
         }
         ErrorClass::Internal => return plain(StatusCode::INTERNAL_SERVER_ERROR, error.message()),
+        ErrorClass::PendingApproval(request) => {
+            return Refused::PendingApproval { request: *request }.into();
+        }
+        ErrorClass::BadAnswer(reason) => return Refused::BadAnswer(reason.clone()).into(),
     };
     match class {
         ModelErrorClass::Timeout => provider(StatusCode::GATEWAY_TIMEOUT, "llm_timeout"),

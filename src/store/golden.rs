@@ -53,6 +53,22 @@ fn stands<T: Stored + PartialEq + Debug>(value: &T) {
     assert_eq!(&codec::decode::<T>(&golden).unwrap(), value);
 }
 
+/// What an older version wrote reads as `value`.
+fn is_still_read<T: Stored + PartialEq + Debug>(version: u8, value: &T) {
+    let name = format!("{:?}_v{version}.hex", T::KIND).to_lowercase();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/golden");
+    let golden = bytes(&std::fs::read_to_string(path.join(name)).unwrap());
+    assert_eq!(&codec::decode::<T>(&golden).unwrap(), value);
+}
+
+#[test]
+fn older_versions_are_still_read() {
+    let mut inbox = testing::fixed_inbox();
+    inbox.answer = None;
+    inbox.client_tools = Vec::new();
+    is_still_read(1, &inbox);
+}
+
 #[test]
 fn every_record_is_written_and_read_as_it_always_was() {
     let mut agent = testing::fixed_agent();

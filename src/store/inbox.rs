@@ -1,30 +1,57 @@
 //! Inbox entries: what an accepted run is to do and how far it has come, until it ends.
 
 use super::batch::Batch;
-use super::codec::{Kind, Stored};
+use super::codec::{self, Kind, Stored, Unreadable};
 use super::keys::{self, section};
-use super::messages::{MessageV1, ToolReturnV1};
-use super::record::record;
+use super::messages::{ApprovalV1, MessageV1, ToolReturnV1};
+use super::record::{Record, record};
 use super::runs::{InputV1, RunOptionsV1};
 use super::{ReadError, Store};
 use crate::domain::id::{AgentId, RunId};
+use crate::domain::model::ToolSchema;
 use crate::domain::page::Order;
-use crate::domain::run::{Inbox, LaneId, Phase, Progress};
+use crate::domain::run::{Answers, Inbox, LaneId, Phase, Progress};
 use bincode::{Decode, Encode};
+
+/// Before calls could wait for an answer, and clients bring tools of their own.
+#[derive(Encode, Decode)]
+struct InboxV1 {
+    run_id: [u8; 16],
+    lane: LaneIdV1,
+    accepted: u64,
+    inputs: Vec<InputV1>,
+    input_ids: Vec<[u8; 16]>,
+    options: RunOptionsV1,
+    resume: bool,
+    progress: ProgressV1,
+    recoveries: u32,
+}
 
 record! {
     #[derive(Encode, Decode)]
-    struct InboxV1 for Inbox {
+    struct InboxV2 for Inbox {
         run_id: [u8; 16],
         lane: LaneIdV1,
         accepted: u64,
+        answer: Option<AnswersV1>,
         inputs: Vec<InputV1>,
         input_ids: Vec<[u8; 16]>,
+        client_tools: Vec<ToolSchemaV1>,
         options: RunOptionsV1,
         resume: bool,
         progress: ProgressV1,
         recoveries: u32,
     }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    struct AnswersV1 for Answers { approvals: Vec<ApprovalV1>, otid: Option<String> }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    struct ToolSchemaV1 for ToolSchema { name: String, description: String, parameters: String }
 }
 
 record! {
@@ -43,13 +70,35 @@ record! {
         Idle,
         Model { step_id: [u8; 16] },
         Tools { step_id: [u8; 16], assistant: Box<MessageV1>, started: Vec<String>, finished: Vec<ToolReturnV1> },
+        Settling { started: Vec<String>, finished: Vec<ToolReturnV1> },
     }
 }
 
 impl Stored for Inbox {
     const KIND: Kind = Kind::Inbox;
-    const VERSION: u8 = 1;
-    type Newest = InboxV1;
+    const VERSION: u8 = 2;
+    type Newest = InboxV2;
+
+    fn older(version: u8, payload: &[u8]) -> Result<Self, Unreadable> {
+        if version != 1 {
+            return Err(Unreadable(format!("an inbox record of version {version}")));
+        }
+        let old: InboxV1 = codec::read(payload)?;
+        let newer = InboxV2 {
+            run_id: old.run_id,
+            lane: old.lane,
+            accepted: old.accepted,
+            answer: None,
+            inputs: old.inputs,
+            input_ids: old.input_ids,
+            client_tools: Vec::new(),
+            options: old.options,
+            resume: old.resume,
+            progress: old.progress,
+            recoveries: old.recoveries,
+        };
+        newer.into_domain()
+    }
 }
 
 impl Batch {

@@ -89,7 +89,13 @@ record! {
 
 record! {
     #[derive(Encode, Decode)]
-    enum ErrorClassV1 for ErrorClass { Model(class: ModelErrorClassV1), ServerRestart, Internal }
+    enum ErrorClassV1 for ErrorClass {
+        Model(class: ModelErrorClassV1),
+        ServerRestart,
+        Internal,
+        PendingApproval(request: [u8; 16]),
+        BadAnswer(reason: String),
+    }
 }
 
 record! {

@@ -15,9 +15,11 @@ use crate::domain::id::{
 use crate::domain::message::{
     Approval, Image, Message, Part, Role, ToolCall, ToolOutput, ToolReturn, ToolStatus,
 };
-use crate::domain::model::{EmbeddingConfig, LlmConfig, ModelErrorClass, ResponseFormat, Usage};
+use crate::domain::model::{
+    EmbeddingConfig, LlmConfig, ModelErrorClass, ResponseFormat, ToolSchema, Usage,
+};
 use crate::domain::run::{
-    Callback, ErrorClass, Feedback, Inbox, Input, InputRole, LaneId, Phase, Progress, Run,
+    Answers, Callback, ErrorClass, Feedback, Inbox, Input, InputRole, LaneId, Phase, Progress, Run,
     RunError, RunOptions, RunStatus, Step, StepStatus, StepTiming, StopReason, StreamMode, View,
 };
 use crate::domain::tool::{ChildArgs, ToolRule, ToolRuleKind};
@@ -428,6 +430,14 @@ pub(super) fn fixed_inbox() -> Inbox {
         run_id: RunId::from_bytes([7; 16]),
         lane: LaneId::Conversation(ConversationId::from_bytes([8; 16])),
         accepted: 1,
+        answer: Some(Answers {
+            approvals: vec![Approval::Decision {
+                tool_call_id: "call_1".to_owned(),
+                approve: true,
+                reason: None,
+            }],
+            otid: text("answer"),
+        }),
         inputs: vec![Input {
             role: InputRole::User,
             content: vec![Part::of_text("hello")],
@@ -438,6 +448,11 @@ pub(super) fn fixed_inbox() -> Inbox {
             batch_item_id: None,
         }],
         input_ids: vec![MessageId::from_bytes([5; 16])],
+        client_tools: vec![ToolSchema {
+            name: "look".to_owned(),
+            description: "Looks.".to_owned(),
+            parameters: json!({"type": "object", "properties": {}}),
+        }],
         options: RunOptions {
             max_steps: 50,
             view: View::default(),

@@ -2,16 +2,19 @@
 
 use super::block::{Block, CreateBlock, memory};
 use super::content::ContentIn;
+use super::message::Message;
 use super::model::{
     CompactionIn, EmbeddingConfig, LlmConfig, ModelSettings, ResponseFormat, ToolRule, compaction,
     given, model_settings, named,
 };
 use super::tool::Tool;
 use crate::domain::agent::{Agent, AgentType, Secret};
+use crate::domain::approval::Pending;
 use crate::domain::block::Block as DomainBlock;
 use crate::domain::history::Head;
 use crate::domain::id::MessageId;
-use crate::domain::run::StopReason;
+use crate::domain::piece::{self, Body, Piece, Reading};
+use crate::domain::run::{StopReason, View};
 use crate::domain::tool::Tool as DomainTool;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
@@ -27,6 +30,7 @@ pub struct Shown {
     pub tags: bool,
     pub secrets: bool,
     pub identities: bool,
+    pub pending: bool,
 }
 
 impl Shown {
@@ -36,6 +40,7 @@ impl Shown {
         tags: false,
         secrets: false,
         identities: false,
+        pending: false,
     };
     pub const EVERYTHING: Self = Self {
         blocks: true,
@@ -43,6 +48,7 @@ impl Shown {
         tags: true,
         secrets: true,
         identities: true,
+        pending: false,
     };
 
     /// By the names of `include`.
@@ -59,7 +65,8 @@ impl Shown {
                 "agent.tags" => shown.tags = true,
                 "agent.secrets" => shown.secrets = true,
                 "agent.identities" => shown.identities = true,
-                "agent.managed_group" | "agent.pending_approval" | "agent.sources" => (),
+                "agent.pending_approval" => shown.pending = true,
+                "agent.managed_group" | "agent.sources" => (),
                 other => return Err(other.to_owned()),
             }
         }
@@ -75,6 +82,7 @@ impl Shown {
             tags: has("tags") || has("memory"),
             secrets: has("tool_exec_environment_variables") || has("secrets"),
             identities: has("identity_ids"),
+            pending: false,
         }
     }
 }
@@ -86,6 +94,7 @@ pub fn state(
     message_ids: &[MessageId],
     blocks: &[Arc<DomainBlock>],
     tools: &[Arc<DomainTool>],
+    pending: Option<&Pending>,
     shown: &Shown,
 ) -> Value {
     let blocks: Vec<Block> = if shown.blocks {
@@ -144,7 +153,7 @@ pub fn state(
         "entity_id": agent.entity_id,
         "identity_ids": identities,
         "identities": [],
-        "pending_approval": null,
+        "pending_approval": pending.and_then(pending_approval),
         "message_buffer_autoclear": agent.message_buffer_autoclear,
         "enable_sleeptime": agent.enable_sleeptime,
         "multi_agent_group": null,
@@ -157,6 +166,14 @@ pub fn state(
         "per_file_view_window_char_limit": chars,
         "hidden": agent.hidden,
     })
+}
+
+/// The request that waits, as a list would show it.
+fn pending_approval(pending: &Pending) -> Option<Message> {
+    let view = View::default();
+    let pieces = piece::pieces(&pending.request, &Reading::native(&view));
+    let request = |piece: &Piece| matches!(piece.body, Body::ApprovalRequest(_));
+    pieces.into_iter().find(request).map(Message::from)
 }
 
 fn secrets(agent: &Agent) -> Vec<Value> {

@@ -3,11 +3,13 @@
 use super::content::{BadContent, ContentIn};
 use crate::domain::id::RunId;
 use crate::domain::message::{Approval, ToolOutput, ToolReturn, ToolStatus};
-use crate::domain::model::LlmConfig;
-use crate::domain::run::{Input, InputRole, LaneId, RunOptions, RunRequest, StreamMode, View};
+use crate::domain::model::{LlmConfig, ToolSchema};
+use crate::domain::run::{
+    Answers, Input, InputRole, LaneId, RunOptions, RunRequest, StreamMode, View,
+};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
 /// Every field of the blocking, streaming and asynchronous requests; those of one form are ignored by the others.
@@ -21,7 +23,7 @@ pub struct Send {
     assistant_message_tool_name: Option<String>,
     assistant_message_tool_kwarg: Option<String>,
     include_return_message_types: Option<Vec<MessageType>>,
-    client_tools: Option<Vec<Value>>,
+    client_tools: Option<Vec<ClientTool>>,
     pub override_model: Option<String>,
     include_compaction_messages: Option<bool>,
     #[serde(alias = "system")]
@@ -31,6 +33,27 @@ pub struct Send {
     pub include_pings: Option<bool>,
     pub background: Option<bool>,
     pub callback_url: Option<String>,
+}
+
+/// A tool that the client runs itself.
+#[derive(Debug, Deserialize)]
+struct ClientTool {
+    name: String,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    parameters: Option<Map<String, Value>>,
+}
+
+impl From<ClientTool> for ToolSchema {
+    fn from(tool: ClientTool) -> Self {
+        let nothing = || json!({"type": "object", "properties": {}});
+        Self {
+            name: tool.name,
+            description: tool.description.unwrap_or_default(),
+            parameters: tool.parameters.map_or_else(nothing, Value::Object),
+        }
+    }
 }
 
 /// A name of the contract's message types, as filters use them: its place among `NAMES`.
@@ -154,8 +177,8 @@ enum StatusIn {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
     Input(Input),
-    /// Answers to the calls that wait at the end of the context. Nothing waits yet: a request with one is refused.
-    Answers(Vec<Approval>),
+    /// Answers to the calls that wait at the end of the context.
+    Answers(Answers),
 }
 
 /// Why a request cannot become a run.
@@ -174,8 +197,15 @@ pub enum BadSend {
     #[error("No tool call is currently awaiting approval")]
     NothingPending,
     /// 400
-    #[error("client_tools are not built yet")]
-    ClientTools,
+    #[error("messages.{index}: an answer to tool calls has to be the first message")]
+    LateAnswer { index: usize },
+    /// 400
+    #[error("client_tools.{index}.name: '{name}' {reason}")]
+    ClientTool {
+        index: usize,
+        name: String,
+        reason: &'static str,
+    },
 }
 
 /// What a send becomes beyond its body.
@@ -199,24 +229,23 @@ impl Send {
     /// # Errors
     /// See `BadSend`; nothing has happened then.
     pub fn into_domain(self, sending: Sending) -> Result<RunRequest, BadSend> {
-        if self
-            .client_tools
-            .as_ref()
-            .is_some_and(|tools| !tools.is_empty())
-        {
-            return Err(BadSend::ClientTools);
-        }
         let view = self.view();
-        let inputs = items(self.messages, self.input)?
-            .into_iter()
-            .map(|item| match item {
-                Item::Input(input) => Ok(input),
-                Item::Answers(_) => Err(BadSend::NothingPending),
-            });
+        let client_tools = client_tools(self.client_tools.unwrap_or_default())?;
+        let mut answer = None;
+        let mut inputs = Vec::new();
+        for (index, item) in items(self.messages, self.input)?.into_iter().enumerate() {
+            match item {
+                Item::Input(input) => inputs.push(input),
+                Item::Answers(answers) if index == 0 => answer = Some(answers),
+                Item::Answers(_) => return Err(BadSend::LateAnswer { index }),
+            }
+        }
         Ok(RunRequest {
             id: RunId::new(),
             lane: LaneId::Default,
-            inputs: inputs.collect::<Result<_, _>>()?,
+            answer,
+            inputs,
+            client_tools,
             options: RunOptions {
                 max_steps: self.max_steps.unwrap_or(sending.max_steps).max(1),
                 view,
@@ -253,6 +282,31 @@ impl Send {
                 .map(|types| types.iter().map(|kind| kind.name().to_owned()).collect()),
         }
     }
+}
+
+/// Names of tools that every provider takes (`[A-Za-z0-9_-]`, 64 characters), each once.
+fn client_tools(tools: Vec<ClientTool>) -> Result<Vec<ToolSchema>, BadSend> {
+    let mut known: Vec<ToolSchema> = Vec::with_capacity(tools.len());
+    for (index, tool) in tools.into_iter().enumerate() {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        let reason =
+            if tool.name.is_empty() || tool.name.len() > 64 || !tool.name.chars().all(allowed) {
+                Some("is not made of 1 to 64 letters, digits, '_' and '-'")
+            } else if known.iter().any(|other| other.name == tool.name) {
+                Some("is the name of another client tool")
+            } else {
+                None
+            };
+        if let Some(reason) = reason {
+            return Err(BadSend::ClientTool {
+                index,
+                name: tool.name,
+                reason,
+            });
+        }
+        known.push(tool.into());
+    }
+    Ok(known)
 }
 
 fn items(messages: Option<Vec<ItemIn>>, input: Option<ContentIn>) -> Result<Vec<Item>, BadSend> {
@@ -293,6 +347,7 @@ impl ItemIn {
             ItemKind::Message => self.input(index).map(Item::Input),
             ItemKind::Approval => self.answers(index).map(Item::Answers),
             ItemKind::ToolReturn => {
+                let otid = self.otid;
                 let returns = self.tool_returns.ok_or(BadSend::Missing {
                     index,
                     field: "tool_returns",
@@ -300,7 +355,8 @@ impl ItemIn {
                 let returns = returns
                     .into_iter()
                     .map(|end| end.into_domain(index).map(Approval::Return));
-                returns.collect::<Result<_, _>>().map(Item::Answers)
+                let approvals = returns.collect::<Result<_, _>>()?;
+                Ok(Item::Answers(Answers { approvals, otid }))
             }
         }
     }
@@ -332,23 +388,29 @@ impl ItemIn {
     }
 
     /// The old form, one decision, names the message that asked instead of the call; one that names nothing answers nothing.
-    fn answers(self, index: usize) -> Result<Vec<Approval>, BadSend> {
+    fn answers(self, index: usize) -> Result<Answers, BadSend> {
+        let otid = self.otid;
         if let Some(answers) = self.approvals {
-            return answers
+            let approvals = answers
                 .into_iter()
                 .map(|answer| answer.into_domain(index))
-                .collect();
+                .collect::<Result<_, _>>()?;
+            return Ok(Answers { approvals, otid });
         }
         let approve = self.approve.ok_or(BadSend::Missing {
             index,
             field: "approvals",
         })?;
         let tool_call_id = self.approval_request_id.ok_or(BadSend::NothingPending)?;
-        Ok(vec![Approval::Decision {
+        let decision = Approval::Decision {
             tool_call_id,
             approve,
             reason: self.reason,
-        }])
+        };
+        Ok(Answers {
+            approvals: vec![decision],
+            otid,
+        })
     }
 }
 
@@ -487,13 +549,19 @@ mod tests {
             approve: false,
             reason: reason.map(str::to_owned),
         };
+        let answers = |decision| {
+            Ok(Item::Answers(Answers {
+                approvals: vec![decision],
+                otid: None,
+            }))
+        };
         let typed = json!({"type": "approval", "approvals": [{"type": "approval", "tool_call_id": "c", "approve": false, "reason": "no"}]});
-        assert_eq!(one(typed), Ok(Item::Answers(vec![decision(Some("no"))])));
+        assert_eq!(one(typed), answers(decision(Some("no"))));
         let untyped =
             json!({"type": "approval", "approvals": [{"tool_call_id": "c", "approve": false}]});
-        assert_eq!(one(untyped), Ok(Item::Answers(vec![decision(None)])));
+        assert_eq!(one(untyped), answers(decision(None)));
         let old = json!({"approve": false, "approval_request_id": "c", "reason": "no"});
-        assert_eq!(one(old), Ok(Item::Answers(vec![decision(Some("no"))])));
+        assert_eq!(one(old), answers(decision(Some("no"))));
         let end = json!({"type": "tool", "tool_call_id": "c", "tool_return": "pong", "status": "success"});
         let as_approval = one(json!({"type": "approval", "approvals": [end.clone()]}));
         assert_eq!(
@@ -501,20 +569,42 @@ mod tests {
             one(json!({"type": "tool_return", "tool_returns": [end]}))
         );
         assert!(
-            matches!(as_approval, Ok(Item::Answers(answers)) if matches!(answers.as_slice(), [Approval::Return(_)]))
+            matches!(as_approval, Ok(Item::Answers(answers)) if matches!(answers.approvals.as_slice(), [Approval::Return(_)]))
         );
     }
 
     #[test]
     fn an_answer_to_nothing_is_refused() {
-        for answer in [
-            json!({"approve": true, "approval_request_id": "message-1"}),
-            json!({"type": "approval", "approve": true}),
-        ] {
-            assert_eq!(
-                read(json!({"messages": [answer]})),
-                Err(BadSend::NothingPending)
-            );
+        assert_eq!(
+            read(json!({"messages": [{"type": "approval", "approve": true}]})),
+            Err(BadSend::NothingPending)
+        );
+    }
+
+    #[test]
+    fn an_answer_comes_first_and_inputs_may_follow_it() {
+        let answer = json!({"approve": true, "approval_request_id": "message-1"});
+        let input = json!({"role": "user", "content": "and then"});
+        let request = read(json!({"messages": [answer, input]})).unwrap();
+        assert_eq!((request.answer.is_some(), request.inputs.len()), (true, 1));
+        assert_eq!(
+            read(json!({"messages": [input, answer]})),
+            Err(BadSend::LateAnswer { index: 1 })
+        );
+    }
+
+    #[test]
+    fn client_tools_have_names_that_every_provider_takes_each_once() {
+        let tools = |names: &[&str]| {
+            let tools: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+            read(json!({"input": "x", "client_tools": tools}))
+        };
+        assert_eq!(tools(&["look", "see-2"]).unwrap().client_tools.len(), 2);
+        for names in [["look", "look"], ["look", ""], ["look", "a b"]] {
+            assert!(matches!(
+                tools(&names),
+                Err(BadSend::ClientTool { index: 1, .. })
+            ));
         }
     }
 

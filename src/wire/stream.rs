@@ -56,7 +56,11 @@ pub fn ping(id: PingId, run_id: RunId, date: Timestamp, seq_id: Option<u64>) -> 
 
 /// A part of a message that is still being written: a whole message object that holds only what is new.
 fn delta_event(frame: &DeltaFrame, seq_id: Option<u64>) -> String {
-    let otid = frame.message_id.piece_otid(frame.index);
+    let otid = if frame.waits {
+        frame.message_id.to_string()
+    } else {
+        frame.message_id.piece_otid(frame.index)
+    };
     let common = Common {
         id: &frame.message_id,
         date: frame.date,
@@ -217,6 +221,7 @@ mod tests {
             step_id: "step-3c6abbbe-7c04-4bf5-a844-ca10da7f5fd1".parse().unwrap(),
             date: "2026-11-22T09:55:16.9Z".parse().unwrap(),
             index: 1,
+            waits: false,
             delta,
         };
         event(&Frame::Delta(frame), seq)

@@ -1,7 +1,7 @@
 //! Tools as JSON.
 
 use crate::domain::tool::Tool as Domain;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A tool, in lists of its own and inside agents.
@@ -51,4 +51,11 @@ impl From<&Domain> for Tool {
             project_id: tool.project_id.clone(),
         }
     }
+}
+
+/// Whether calls of a tool wait for somebody's word. Strict: other keys are refused.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModifyApproval {
+    pub requires_approval: bool,
 }

@@ -4,12 +4,14 @@ use super::commits::InFlight;
 use super::{Lane, Live, OpenRun, State};
 use crate::actors::refused::Refused;
 use crate::actors::run::{self, RunHandle};
+use crate::domain::approval::{self, Answer, Pending};
 use crate::domain::clock;
 use crate::domain::id::{MessageId, RunId};
-use crate::domain::message::Message;
+use crate::domain::message::{Message, Part, Role};
 use crate::domain::model::Usage;
 use crate::domain::run::{
-    Callback, ErrorClass, Inbox, Input, Phase, Progress, Run, RunRequest, RunStatus,
+    Answers, Callback, ErrorClass, Inbox, Input, InputRole, Phase, Progress, Run, RunError,
+    RunRequest, RunStatus,
 };
 use crate::store::{Batch, IdempotencyRecord};
 use ractor::{ActorId, ActorProcessingErr};
@@ -26,6 +28,8 @@ pub enum Started {
     Ended(RunId),
 }
 
+/// Newest messages among which a compacted context looks for its last returns.
+const SEARCHED: usize = 10;
 /// Hours that an idempotency key is kept.
 const KEY_HOURS: i64 = 24;
 /// Seconds in which a marked retry without `otid`s is known by its body.
@@ -61,6 +65,11 @@ impl State {
                 waiting: self.lane.queue.len(),
             }
             .into());
+        }
+        let idle = self.lane.current.is_none() && self.lane.queue.is_empty();
+        if idle {
+            self.check_answer(request.answer.as_ref())
+                .map_err(refusal)?;
         }
         let (record, inbox) = self.accept(request, first.as_deref());
         let mut head = self.head.clone();
@@ -114,7 +123,7 @@ impl State {
         if !request.retry {
             return Ok(None);
         }
-        let otids = otids(&request.inputs);
+        let otids = otids(request.answer.as_ref(), &request.inputs);
         let now = clock::now();
         let same = |run: &&Arc<Run>| {
             let lane = run.conversation_id == request.lane.conversation() && !run.delivered;
@@ -145,7 +154,7 @@ impl State {
     fn accept(&self, request: RunRequest, first: Option<&Run>) -> (Run, (Inbox, Option<[u8; 32]>)) {
         let now = clock::now();
         let committed_before = first.is_some_and(|first| first.steps > 0);
-        let otids = otids(&request.inputs);
+        let otids = otids(request.answer.as_ref(), &request.inputs);
         let inputs = if committed_before {
             Vec::new()
         } else {
@@ -183,6 +192,8 @@ impl State {
             run_id: request.id,
             lane: request.lane,
             accepted: self.head.next_acceptance,
+            answer: request.answer,
+            client_tools: request.client_tools,
             input_ids: inputs.iter().map(|_| MessageId::new()).collect(),
             inputs,
             options: request.options,
@@ -194,6 +205,67 @@ impl State {
             recoveries: 0,
         };
         (record, (inbox, request.idempotency_key))
+    }
+
+    /// What an answer, or none, means for the default thread as it stands.
+    fn check_answer(&self, answer: Option<&Answers>) -> Result<Option<Answer>, ErrorClass> {
+        match answer {
+            Some(answers) => {
+                let newest = self.newest_return();
+                approval::read(&self.window, newest.as_ref(), &answers.approvals)
+                    .map(Some)
+                    .map_err(|bad| ErrorClass::BadAnswer(bad.to_string()))
+            }
+            None => match Pending::of(&self.window) {
+                Some(pending) => Err(ErrorClass::PendingApproval(pending.id())),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// The newest stored returns, for a context that holds none because it was compacted.
+    fn newest_return(&self) -> Option<Message> {
+        let talks = |message: &Arc<Message>| !matches!(message.role, Role::System | Role::Summary);
+        if self.window.iter().any(talks) {
+            return None;
+        }
+        let mut newest = self
+            .house
+            .store
+            .messages_back(self.id(), None)
+            .take(SEARCHED);
+        newest.find_map(|message| message.ok().filter(|message| message.role == Role::Tool))
+    }
+
+    /// Settles what the answer of a run whose turn it is means. One that was given before is forgotten: the turn goes on with
+    /// what came with it, or with a word that keeps it going (agent-loop §9).
+    pub(super) fn read_answer(&mut self, run: RunId) -> Result<(), RunError> {
+        let Some(open) = self.open.get(&run) else {
+            return Ok(());
+        };
+        if open.inbox.progress.committed_steps > 0 {
+            return Ok(());
+        }
+        let meant = self.check_answer(open.inbox.answer.as_ref());
+        let meant = meant.map_err(|class| RunError {
+            detail: class.detail(),
+            class,
+        })?;
+        let Some(open) = self.open.get_mut(&run) else {
+            return Ok(());
+        };
+        match (meant, &mut open.inbox.answer) {
+            (Some(Answer::Settles(_, approvals)), Some(answers)) => answers.approvals = approvals,
+            (Some(Answer::Again), answer) => {
+                *answer = None;
+                if open.inbox.inputs.is_empty() {
+                    open.inbox.inputs.push(keep_alive());
+                    open.inbox.input_ids.push(MessageId::new());
+                }
+            }
+            (None, _) | (_, None) => (),
+        }
+        Ok(())
     }
 
     /// An actor for an accepted run.
@@ -289,11 +361,32 @@ impl Lane {
     }
 }
 
-fn otids(inputs: &[Input]) -> Vec<String> {
-    inputs
-        .iter()
-        .filter_map(|input| input.otid.clone())
-        .collect()
+/// Stands for the input of a repeated answer that nothing came with. Programs look for the word.
+fn keep_alive() -> Input {
+    let text = "keep-alive: the answer was taken before, please go on";
+    Input {
+        role: InputRole::User,
+        content: vec![Part::of_text(text)],
+        name: None,
+        otid: None,
+        sender_id: None,
+        group_id: None,
+        batch_item_id: None,
+    }
+}
+
+/// What a client is told whose answer, or whose message, does not fit the end of the context.
+fn refusal(class: ErrorClass) -> Refused {
+    match class {
+        ErrorClass::PendingApproval(request) => Refused::PendingApproval { request },
+        other => Refused::BadAnswer(other.detail()),
+    }
+}
+
+fn otids(answer: Option<&Answers>, inputs: &[Input]) -> Vec<String> {
+    let answer = answer.and_then(|answer| answer.otid.clone());
+    let inputs = inputs.iter().filter_map(|input| input.otid.clone());
+    answer.into_iter().chain(inputs).collect()
 }
 
 fn is_restart(run: &Run) -> bool {

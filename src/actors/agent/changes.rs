@@ -4,13 +4,16 @@ use super::commits::InFlight;
 use super::{State, StepCommit};
 use crate::actors::refused::Refused;
 use crate::domain::agent::{Agent, AgentChange};
+use crate::domain::approval::Pending;
 use crate::domain::block::BlockLink;
 use crate::domain::clock;
 use crate::domain::creation::BadAgent;
 use crate::domain::id::{BlockId, MessageId, RunId, StepId, UserId};
 use crate::domain::message::{Message, Part, Role};
-use crate::domain::rules::check;
-use crate::domain::run::{End, Feedback, Step, StopReason};
+use crate::domain::rules::{self, check};
+use crate::domain::run::{Answers, End, Feedback, RunStatus, Step, StopReason};
+use crate::domain::step;
+use crate::domain::tool::ToolResult;
 use crate::store::{Batch, Condition};
 use serde_json::Value;
 use std::sync::Arc;
@@ -154,6 +157,31 @@ impl State {
         Ok(())
     }
 
+    pub(super) async fn set_approval(
+        &mut self,
+        tool: &str,
+        wanted: bool,
+        by: UserId,
+    ) -> Result<(), InFlight> {
+        let known = self
+            .settings
+            .tools
+            .iter()
+            .filter_map(|tool| self.house.toolbox.get(*tool));
+        let mut names = known.map(|tool| tool.definition().name.as_str());
+        if !names.any(|name| name == tool) {
+            let agent = self.id();
+            let tool = tool.to_owned();
+            return Err(Refused::NoSuchAgentTool { agent, tool }.into());
+        }
+        let rules = rules::with_approval(&self.settings.tool_rules, tool, wanted);
+        let change = AgentChange {
+            tool_rules: Some(rules),
+            ..AgentChange::default()
+        };
+        self.modify(&change, by).await
+    }
+
     /// The context becomes a fresh system message and the given first messages. Stored messages stay listed.
     pub(super) async fn reset(&mut self, first: Vec<Message>) -> Result<(), InFlight> {
         self.alive()?;
@@ -177,13 +205,8 @@ impl State {
         }
         for mut message in first {
             message.agent_id = self.id();
-            message.sequence = head.next_sequence;
             message.created_at = now;
-            message.updated_at = now;
-            head.default_lane.append(message.sequence);
-            head.next_sequence += 1;
-            head.stored_messages += 1;
-            head.last_created_at = now;
+            head.place(&mut message, now, true);
             batch.put_message(&message);
             window.push(Arc::new(message));
         }
@@ -192,6 +215,58 @@ impl State {
         self.head = head;
         self.window = window;
         Ok(())
+    }
+
+    /// Says no to the calls that wait at the end of the default thread, and to those that wait with them: one answer, one
+    /// message with all their returns (runs-and-streaming §7). The run that asked counts as cancelled.
+    pub(super) async fn deny_pending(&mut self) -> Result<Option<RunId>, InFlight> {
+        self.alive()?;
+        let Some(pending) = Pending::of(&self.window) else {
+            return Ok(None);
+        };
+        let now = self.stamp();
+        let reason = "the run was cancelled";
+        let answers = Answers {
+            approvals: pending.denial(reason),
+            otid: None,
+        };
+        let owner = pending.request.run_id;
+        let run = owner.map_or(Ok(None), |run| self.house.store.run_of(self.id(), run))?;
+        let words = pending.words(&answers.approvals);
+        let returns = words.iter().map(|(call, _)| {
+            let result = ToolResult::failure(&call.name, step::denied_call(Some(reason)));
+            step::pack(&call.id, &result, None, now, &self.settings.timezone)
+        });
+        let returns = returns.collect();
+        let response = pending.response(owner.unwrap_or_else(RunId::new), answers);
+        let mut ends = Message::new(self.id(), Role::Tool, now);
+        ends.step_id = response.step_id;
+        ends.run_id = response.run_id;
+        ends.model.clone_from(&response.model);
+        let first = words.first().map_or("", |(call, _)| &call.name);
+        let ends = step::tool_message(ends, first, returns);
+        let mut head = self.head.clone();
+        let mut batch = Batch::of_agent(self.id(), self.live.epoch);
+        let mut written = Vec::new();
+        for mut message in [response, ends] {
+            head.place(&mut message, now, true);
+            batch.put_message(&message);
+            written.push(Arc::new(message));
+        }
+        if let Some(mut run) = run {
+            run.status = RunStatus::Cancelled;
+            run.stop_reason = Some(StopReason::Cancelled);
+            batch.put_run(&run);
+            head.last_stop_reason = Some(StopReason::Cancelled);
+            if let Some(recent) = self.recent.iter_mut().find(|recent| recent.id == run.id) {
+                *recent = Arc::new(run);
+            }
+        }
+        batch.put_head(self.id(), &head);
+        self.write(batch).await?;
+        self.head = head;
+        self.window.extend(written);
+        Ok(owner)
     }
 
     /// Closes the runs as cancelled, then one batch: tombstone, list and name indexes, active-run entries (decisions 35).

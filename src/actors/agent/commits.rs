@@ -102,7 +102,7 @@ impl State {
         let Some(open) = self.open.get(&commit.run) else {
             return Err(Refused::NoSuchRun(commit.run).into());
         };
-        commit.forget_if_committed(open.inbox.progress.committed_steps);
+        commit.forget_if_committed(&open.inbox);
         for _ in 0..MOST_TRIES {
             let mut draft = self.draft(&commit)?;
             let batch = std::mem::replace(&mut draft.batch, Batch::shared());
@@ -127,7 +127,7 @@ impl State {
             .stop
             .as_ref()
             .is_some_and(|end| end.stop_reason.status() == RunStatus::Failed);
-        let inputs_in_context = !failed || commit.assistant.is_some();
+        let inputs_in_context = !failed || !commit.said.is_empty();
         let mut draft = Draft {
             batch: Batch::of_agent(self.id(), self.live.epoch),
             head: self.head.clone(),
@@ -143,15 +143,31 @@ impl State {
             let system = draft.head.default_lane.first();
             draft.head.default_lane.replace(system);
         }
-        if first {
-            for input in open.inbox.messages(self.id()) {
-                draft.input(input, commit.step.as_ref().map(|step| step.id), now);
-            }
+        let inputs = if first {
+            open.inbox.messages(self.id())
+        } else {
+            Vec::new()
+        };
+        let step = commit.step.as_ref().map(|step| step.id);
+        // What came with an answer stands behind the returns that it led to.
+        let (before, after) = if commit.settles() {
+            (Vec::new(), inputs)
+        } else {
+            (inputs, Vec::new())
+        };
+        for input in before {
+            draft.input(input, step, now);
         }
-        if let Some(assistant) = commit.assistant.clone() {
-            draft.output(assistant, now);
+        for said in &commit.said {
+            draft.output(said.clone(), now);
         }
         self.draft_returns(&mut draft, commit, now)?;
+        for reminder in &commit.reminders {
+            draft.output(reminder.clone(), now);
+        }
+        for input in after {
+            draft.input(input, step, now);
+        }
         draft.progress(open, commit);
         if let Some(end) = &commit.stop {
             draft.end(open, end, now);
@@ -168,7 +184,7 @@ impl State {
         commit: &StepCommit,
         now: Timestamp,
     ) -> Result<(), InFlight> {
-        let (Some(first), Some(assistant)) = (commit.calls.first(), &commit.assistant) else {
+        let (Some(first), Some(said)) = (commit.calls.first(), commit.said.first()) else {
             return Ok(());
         };
         let newest = if commit.edits() {
@@ -196,10 +212,10 @@ impl State {
         };
         let returns = commit.calls.iter().map(&mut pack).collect();
         let mut message = Message::new(self.id(), Role::Tool, now);
-        message.step_id = assistant.step_id;
-        message.run_id = assistant.run_id;
-        message.conversation_id = assistant.conversation_id;
-        message.model.clone_from(&assistant.model);
+        message.step_id = said.step_id;
+        message.run_id = said.run_id;
+        message.conversation_id = said.conversation_id;
+        message.model.clone_from(&said.model);
         draft.output(step::tool_message(message, &first.tool, returns), now);
         for call in &commit.calls {
             if let Some(tool) = call
@@ -297,18 +313,25 @@ impl State {
     pub(super) async fn call_started(
         &mut self,
         run: RunId,
-        step_id: StepId,
-        assistant: Message,
+        origin: Option<(StepId, Box<Message>)>,
         call_id: String,
     ) -> Result<(), InFlight> {
         let open = self.open.get(&run).ok_or(Refused::NoSuchRun(run))?;
         let mut inbox = open.inbox.clone();
-        match &mut inbox.progress.phase {
-            Phase::Tools { started, .. } => started.push(call_id),
-            phase => {
+        match (&mut inbox.progress.phase, origin) {
+            (Phase::Tools { started, .. } | Phase::Settling { started, .. }, _) => {
+                started.push(call_id);
+            }
+            (phase, Some((step_id, assistant))) => {
                 *phase = Phase::Tools {
                     step_id,
-                    assistant: Box::new(assistant),
+                    assistant,
+                    started: vec![call_id],
+                    finished: Vec::new(),
+                }
+            }
+            (phase, None) => {
+                *phase = Phase::Settling {
                     started: vec![call_id],
                     finished: Vec::new(),
                 }
@@ -328,8 +351,10 @@ impl State {
         let Some(open) = self.open.get_mut(&run) else {
             return;
         };
-        let (Phase::Tools { finished, .. }, CallResult::Ended(result)) =
-            (&mut open.inbox.progress.phase, &end.result)
+        let (
+            Phase::Tools { finished, .. } | Phase::Settling { finished, .. },
+            CallResult::Ended(result),
+        ) = (&mut open.inbox.progress.phase, &end.result)
         else {
             return;
         };
@@ -482,15 +507,16 @@ impl StepCommit {
     }
 
     /// A close may overtake the news that its open step was committed: the step is not written twice.
-    fn forget_if_committed(&mut self, committed_steps: u64) {
-        if self
-            .step
-            .as_ref()
-            .is_some_and(|step| step.number <= committed_steps)
-        {
+    fn forget_if_committed(&mut self, inbox: &Inbox) {
+        let written = match &self.step {
+            Some(step) => step.number <= inbox.progress.committed_steps,
+            None => self.settles() && inbox.answer.is_none(),
+        };
+        if written {
             self.step = None;
-            self.assistant = None;
+            self.said.clear();
             self.calls.clear();
+            self.reminders.clear();
         }
     }
 }
@@ -518,16 +544,19 @@ impl Draft {
         if let Some(inbox) = &mut self.inbox {
             inbox.progress.phase = Phase::Idle;
             // A step that a crash interrupted may have lost its record; what it said counts all the same.
-            if commit.step.is_some() || commit.assistant.is_some() {
+            if commit.step.is_some() || !commit.said.is_empty() {
                 inbox.progress.committed_steps += 1;
+            }
+            if commit.settles() {
+                inbox.answer = None;
             }
         }
         self.record.status = RunStatus::Running;
-        if commit.assistant.is_some() && self.record.ttft_ns.is_none() {
+        if !commit.said.is_empty() && self.record.ttft_ns.is_none() {
             self.record.ttft_ns = u64::try_from(open.accepted_at.elapsed().as_nanos()).ok();
         }
         let Some(step) = commit.step.as_ref().filter(|_| {
-            commit.assistant.is_some()
+            !commit.said.is_empty()
                 || commit.stop.as_ref().is_none_or(|end| {
                     end.error.is_none() && end.stop_reason != StopReason::Cancelled
                 })

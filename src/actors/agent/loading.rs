@@ -1,16 +1,18 @@
 //! Activation: from disk to a live agent, and what becomes of runs that were under way (runs-and-streaming §13).
 
 use super::commits::InFlight;
-use super::{Arguments, CallEnd, CallResult, Lane, Live, Mail, State, StepCommit};
+use super::{Arguments, CallEnd, Lane, Live, Mail, State, StepCommit};
 use crate::actors::ask::Mailbox;
 use crate::actors::house::House;
 use crate::actors::refused::Refused;
+use crate::domain::approval::{Pending, Word};
 use crate::domain::clock;
 use crate::domain::id::AgentId;
-use crate::domain::message::{Message, ToolCall};
+use crate::domain::message::{Message, ToolCall, ToolReturn};
 use crate::domain::recovery::{self, Recovery};
 use crate::domain::run::{End, Inbox, Phase, Run, StepStatus};
 use crate::domain::step;
+use crate::domain::tokens;
 use crate::store::Batch;
 use ractor::{ActorProcessingErr, ActorRef, SpawnErr};
 use std::collections::{HashMap, VecDeque};
@@ -174,42 +176,59 @@ impl State {
         Ok(())
     }
 
-    /// The step whose calls were under way: what came back is kept, everything else has an unknown outcome or never ran.
+    /// The calls that were under way: what came back is kept, everything else has an unknown outcome or never ran.
     fn interrupted_step(&self, inbox: &Inbox) -> Result<Option<StepCommit>, Refused> {
-        let Phase::Tools {
-            step_id,
-            assistant,
-            finished,
-            ..
-        } = &inbox.progress.phase
-        else {
-            return Ok(None);
-        };
-        let end = |call: &ToolCall| {
-            let known = finished.iter().find(|end| end.tool_call_id == call.id);
-            known.map_or_else(
-                || CallEnd::failed(&call.id, &call.name, step::interrupted_call()),
-                |packed| CallEnd {
-                    call_id: call.id.clone(),
-                    tool: call.name.clone(),
-                    tool_id: None,
-                    limit: None,
-                    result: CallResult::Packed(packed.clone()),
-                },
-            )
-        };
-        let step = self.house.store.step(*step_id)?.map(|mut step| {
-            step.status = StepStatus::Failed;
-            step.error = End::server_restart().error;
-            step
-        });
-        Ok(Some(StepCommit {
+        let mut commit = StepCommit {
             run: inbox.run_id,
-            step,
-            assistant: Some(Message::clone(assistant)),
-            calls: assistant.tool_calls.iter().map(end).collect(),
+            step: None,
+            said: Vec::new(),
+            calls: Vec::new(),
+            reminders: Vec::new(),
             stop: None,
-        }))
+        };
+        match &inbox.progress.phase {
+            Phase::Tools {
+                step_id,
+                assistant,
+                finished,
+                ..
+            } => {
+                commit.step = self.house.store.step(*step_id)?.map(|mut step| {
+                    step.status = StepStatus::Failed;
+                    step.error = End::server_restart().error;
+                    step
+                });
+                let calls = assistant.tool_calls.iter();
+                commit.calls = calls.map(|call| interrupted(call, finished)).collect();
+                commit.said = vec![Message::clone(assistant)];
+            }
+            Phase::Settling { finished, .. } => {
+                let waiting = Pending::of(&self.window).zip(inbox.answer.clone());
+                let Some((pending, answers)) = waiting else {
+                    return Ok(None);
+                };
+                let end = |(call, word): (ToolCall, Word)| match word {
+                    Word::Run => interrupted(&call, finished),
+                    Word::Denied(reason) => {
+                        CallEnd::failed(&call.id, &call.name, step::denied_call(reason.as_deref()))
+                    }
+                    Word::Returned(end) => CallEnd::packed(
+                        &call,
+                        step::pack_client(
+                            &end,
+                            tokens::return_chars(self.settings.llm_config.context_window),
+                            clock::now(),
+                            &self.settings.timezone,
+                        ),
+                    ),
+                };
+                let words = pending.words(&answers.approvals);
+                commit.calls = words.into_iter().map(end).collect();
+                commit.said = vec![pending.response(inbox.run_id, answers)];
+            }
+            Phase::Idle | Phase::Model { .. } => return Ok(None),
+        }
+        Ok(Some(commit))
     }
 
     /// Runs that are listed as active and were never journalled, or whose journal is gone.
@@ -230,6 +249,15 @@ impl State {
             Err(InFlight::Refused(refused)) => Err(refused.into()),
             Err(InFlight::Untrusted(reason)) => Err(super::Untrusted(reason).into()),
         }
+    }
+}
+
+/// The end of a call that a crash may have cut off.
+fn interrupted(call: &ToolCall, finished: &[ToolReturn]) -> CallEnd {
+    let known = finished.iter().find(|end| end.tool_call_id == call.id);
+    match known {
+        Some(packed) => CallEnd::packed(call, packed.clone()),
+        None => CallEnd::failed(&call.id, &call.name, step::interrupted_call()),
     }
 }
 

@@ -11,20 +11,25 @@ use crate::actors::house::House;
 use crate::actors::refused::Refused;
 use crate::actors::tree::Hung;
 use crate::domain::agent::Agent;
+use crate::domain::approval::{Pending, Word};
 use crate::domain::clock;
 use crate::domain::frame::DeltaFrame;
 use crate::domain::id::{AgentId, MessageId, RunId, StepId};
-use crate::domain::message::{Message, Role};
-use crate::domain::model::{
-    Answer, Delta, LlmConfig, ModelError, ModelRequest, ToolChoice, ToolSchema, Usage,
+use crate::domain::message::{Message, Part, Role, ToolCall, ToolReturn};
+use crate::domain::model::{Answer, Delta, LlmConfig, ModelError, ModelRequest, ToolSchema, Usage};
+use crate::domain::rules::{self, After, Called, Outcome, Rules};
+use crate::domain::run::{
+    Answers, End, Feedback, Run as Record, RunStatus, Step, StepStatus, StepTiming, StopReason,
 };
-use crate::domain::run::{End, Feedback, Run as Record, Step, StepStatus, StepTiming, StopReason};
 use crate::domain::step::{self, Next, PlannedCall};
+use crate::domain::tokens;
 use crate::domain::tool::{Effects, ToolFailure, ToolResult};
 use crate::tools::{Host, Tool, Work};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
+use serde_json::{Map, Value};
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,9 +45,23 @@ pub(crate) struct Context {
     /// The window without its system message, then the inputs if they are not in it yet.
     pub(crate) messages: Vec<Arc<Message>>,
     pub(crate) tools: Vec<Arc<dyn Tool>>,
+    /// Tools that the client runs itself.
+    pub(crate) client_tools: Arc<[ToolSchema]>,
+    /// What the run committed before, from the request on that it answered: a resumed run's rules know it already.
+    pub(crate) committed: Vec<Arc<Message>>,
+    /// Calls that the run's answer settles before the model is asked.
+    pub(crate) settling: Option<Settling>,
     pub(crate) max_steps: u64,
     /// Steps that were committed before (a resumed run).
     pub(crate) committed_steps: u64,
+}
+
+/// A request with its answer, and the inputs that came with that.
+#[derive(Debug, Clone)]
+pub(crate) struct Settling {
+    pub(crate) pending: Pending,
+    pub(crate) answers: Answers,
+    pub(crate) follow_ups: Vec<Arc<Message>>,
 }
 
 impl std::fmt::Debug for Context {
@@ -144,7 +163,9 @@ struct Turn {
     token_stream: bool,
     cancel: CancellationToken,
     context: Context,
-    schemas: Arc<[ToolSchema]>,
+    rules: Rules,
+    /// Names of the tools whose calls wait for somebody's word: the client's own, and those with a rule for it.
+    waiting: HashSet<String>,
 }
 
 /// A step until it is committed.
@@ -169,7 +190,23 @@ impl Turn {
                 parameters,
             }
         };
-        let schemas = arguments.context.tools.iter().map(schema).collect();
+        let context = arguments.context;
+        let schemas: Arc<[ToolSchema]> = context.tools.iter().map(schema).collect();
+        let agent = &context.agent;
+        let must_call = agent.agent_type.must_call();
+        let mut rules = Rules::new(
+            &agent.tool_rules,
+            &schemas,
+            &context.client_tools,
+            must_call,
+        );
+        rules.replay(context.committed.iter().map(AsRef::as_ref));
+        let gated = schemas
+            .iter()
+            .filter(|tool| rules.needs_approval(&tool.name));
+        let waiting = gated
+            .chain(&*context.client_tools)
+            .map(|tool| tool.name.clone());
         Self {
             house: arguments.house,
             run: arguments.run,
@@ -178,13 +215,21 @@ impl Turn {
             record: arguments.record,
             token_stream: arguments.token_stream,
             cancel: arguments.cancel,
-            context: arguments.context,
-            schemas,
+            waiting: waiting.collect(),
+            context,
+            rules,
         }
     }
 
     async fn run(&mut self) -> WorkerEnd {
         let mut number = self.context.committed_steps + 1;
+        if let Some(settling) = self.context.settling.take() {
+            match self.settle(settling, number).await {
+                Ok(None) => number += 1,
+                Ok(Some(_)) => return WorkerEnd::Committed,
+                Err(end) => return end,
+            }
+        }
         loop {
             match self.step(number).await {
                 Ok(None) => number += 1,
@@ -203,40 +248,173 @@ impl Turn {
             .ask_model(&mut draft)
             .await
             .map_err(|error| WorkerEnd::Failed(error.into()))?;
-        let next = step::next(&mut answer, self.context.config.parallel_calls());
-        let assistant = step::assistant_message(self.message(&draft, draft.message_id), &answer);
-        let (calls, stop) = match next {
-            Next::Stop(reason) => (Vec::new(), Some(reason)),
+        let parallel = self.context.config.parallel_calls() && self.rules.parallel_calls();
+        let next = step::next(&mut answer, parallel);
+        let last = number >= self.context.max_steps;
+        let message = self.message(&draft, draft.message_id);
+        let (said, calls, decided) = match next {
+            Next::Stop(StopReason::EndTurn) => {
+                let said = step::assistant_message(message, &answer)
+                    .into_iter()
+                    .collect();
+                (said, Vec::new(), self.bounded(self.rules.after(&[]), last))
+            }
+            Next::Stop(reason) => {
+                let said = step::assistant_message(message, &answer)
+                    .into_iter()
+                    .collect();
+                (said, Vec::new(), After::Ends(reason))
+            }
             Next::Call(planned) => {
-                let calls = self
-                    .run_tools(&mut draft, assistant.as_ref(), planned)
-                    .await?;
-                (
-                    calls,
-                    (number >= self.context.max_steps).then_some(StopReason::MaxSteps),
-                )
+                let due = self.hold_against_rules(&mut answer, planned);
+                let waits: HashSet<&str> = due
+                    .iter()
+                    .filter(|due| due.refused.is_none() && self.waiting.contains(&due.call.name))
+                    .map(|due| due.call.id.as_str())
+                    .collect();
+                if waits.is_empty() {
+                    let said: Vec<Message> = step::assistant_message(message, &answer)
+                        .into_iter()
+                        .collect();
+                    let ends = self
+                        .run_tools(&mut draft.step.timing, &said, due, Some(&draft.step.id))
+                        .await?;
+                    let (calls, called): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
+                    (said, calls, self.bounded(self.rules.after(&called), last))
+                } else {
+                    // Nothing is run while one call waits (agent-loop §9).
+                    let waits = |call: &ToolCall| waits.contains(call.id.as_str());
+                    let said = step::request_messages(message, &answer, waits);
+                    (said, Vec::new(), After::Ends(StopReason::RequiresApproval))
+                }
             }
         };
+        let stop = ends(&decided);
         draft.step.usage = answer.usage;
-        draft.step.status =
-            if stop.is_some_and(|stop| stop.status() == crate::domain::run::RunStatus::Failed) {
-                StepStatus::Failed
-            } else {
-                StepStatus::Success
-            };
+        draft.step.status = if stop.is_some_and(|stop| stop.status() == RunStatus::Failed) {
+            StepStatus::Failed
+        } else {
+            StepStatus::Success
+        };
         draft.step.stop_reason = stop;
         draft.step.timing.step_ns = Some(nanos(draft.started.elapsed()));
         self.house.store.put_trace(draft.step.id, &answer.trace);
         let commit = StepCommit {
             run: self.record.id,
+            reminders: self.reminders(&decided, draft.step.id),
             step: Some(draft.step),
-            assistant,
+            said,
             calls,
             stop: stop.map(End::of),
         };
         let committed = self.commit(commit).await?;
+        self.rules
+            .replay(committed.messages.iter().map(AsRef::as_ref));
         self.context.messages.extend(committed.messages);
         Ok(stop)
+    }
+
+    /// Carries out what was answered to a request: no model call and no step of its own. The turn goes on with a step, unless
+    /// it is over and nothing came with the answer.
+    async fn settle(
+        &mut self,
+        settling: Settling,
+        number: u64,
+    ) -> Result<Option<StopReason>, WorkerEnd> {
+        let Settling {
+            pending,
+            answers,
+            follow_ups,
+        } = settling;
+        let due = pending
+            .words(&answers.approvals)
+            .into_iter()
+            .map(|(call, word)| Due {
+                call: PlannedCall::read(&call),
+                refused: match word {
+                    Word::Run => None,
+                    Word::Denied(reason) => {
+                        Some(Refusal::Denied(step::denied_call(reason.as_deref())))
+                    }
+                    Word::Returned(end) => Some(Refusal::Returned(end)),
+                },
+            });
+        let due = due.collect();
+        let said = vec![pending.response(self.record.id, answers)];
+        let ends_of_calls = self
+            .run_tools(&mut StepTiming::default(), &said, due, None)
+            .await?;
+        let (calls, called): (Vec<_>, Vec<_>) = ends_of_calls.into_iter().unzip();
+        let after = match self.rules.after(&called) {
+            After::Ends(_) if !follow_ups.is_empty() => After::GoesOn,
+            after => self.bounded(
+                after,
+                number >= self.context.max_steps && follow_ups.is_empty(),
+            ),
+        };
+        let stop = ends(&after);
+        let step_id = pending.request.step_id.unwrap_or_else(StepId::new);
+        let commit = StepCommit {
+            run: self.record.id,
+            step: None,
+            said,
+            calls,
+            reminders: self.reminders(&after, step_id),
+            stop: stop.map(End::of),
+        };
+        let committed = self.commit(commit).await?;
+        self.rules.record(&called);
+        self.context.messages.extend(committed.messages);
+        self.context.messages.extend(follow_ups);
+        Ok(stop)
+    }
+
+    /// What follows when no further step may be taken.
+    fn bounded(&self, after: After, last: bool) -> After {
+        match after {
+            After::GoesOn | After::Owes(_) if last => After::Ends(StopReason::MaxSteps),
+            after => after,
+        }
+    }
+
+    /// The hidden message that names the tools which have to be called before the turn may end.
+    fn reminders(&self, after: &After, step: StepId) -> Vec<Message> {
+        let After::Owes(tools) = after else {
+            return Vec::new();
+        };
+        let mut message = Message::new(self.record.agent_id, Role::User, clock::now());
+        message.step_id = Some(step);
+        message.run_id = Some(self.record.id);
+        message.conversation_id = self.record.conversation_id;
+        message.otid = Some(message.id.piece_otid(0));
+        let reason = rules::reminder(tools);
+        let text = step::heartbeat(&reason, clock::now(), &self.context.agent.timezone);
+        message.content = vec![Part::of_text(text)];
+        vec![message]
+    }
+
+    /// Each call of an answer, with why it is not run; the arguments that rules fix are in it and in the answer.
+    fn hold_against_rules(&self, answer: &mut Answer, planned: Vec<PlannedCall>) -> Vec<Due> {
+        let names: Vec<String> = planned.iter().map(|call| call.name.clone()).collect();
+        let violations = self.rules.violations(names.iter().map(String::as_str));
+        let mut due = Vec::with_capacity(planned.len());
+        for ((mut call, violation), stored) in
+            planned.into_iter().zip(violations).zip(&mut answer.calls)
+        {
+            let refused = match (violation, call.arguments.clone()) {
+                (Some(failure), _) | (None, Err(failure)) => Some(Refusal::NotRun(failure)),
+                (None, Ok(arguments)) => match self.rules.fill(&call.name, arguments) {
+                    Ok(filled) => {
+                        call.arguments = Ok(filled);
+                        *stored = call.stored(stored);
+                        None
+                    }
+                    Err(failure) => Some(Refusal::Misfilled(failure)),
+                },
+            };
+            due.push(Due { call, refused });
+        }
+        due
     }
 
     fn begin(&self, number: u64) -> Draft {
@@ -287,19 +465,15 @@ impl Turn {
     }
 
     async fn ask_model(&mut self, draft: &mut Draft) -> Result<Answer, ModelError> {
-        let choice = if self.schemas.is_empty() {
-            ToolChoice::None
-        } else {
-            ToolChoice::Free
-        };
+        let offer = self.rules.offer();
         let model = self.house.providers.model(&self.context.config)?;
         let request = ModelRequest {
             config: self.context.config.clone(),
             system: self.context.system.clone(),
             // Lent to the request and taken back: the history is not copied for a step.
             messages: std::mem::take(&mut self.context.messages),
-            tools: self.schemas.clone(),
-            choice,
+            tools: offer.tools,
+            choice: offer.choice,
             stream: self.token_stream,
             user: self.context.agent.created_by.to_string(),
         };
@@ -312,6 +486,8 @@ impl Turn {
             step_id: draft.step.id,
             index: 0,
             kind: None,
+            waiting: &self.waiting,
+            waits: HashSet::new(),
         };
         let answer = match self.token_stream {
             true => {
@@ -328,52 +504,46 @@ impl Turn {
 
     // ── tools
 
-    /// Carries out the calls of one answer: those that may run together first, the rest one by one; ends in call order.
+    /// Carries out calls: those that may run together first, the rest one by one; ends in call order. `step`: the step that
+    /// made them; `None` for calls of an earlier one that an answer let through.
     async fn run_tools(
         &self,
-        draft: &mut Draft,
-        assistant: Option<&Message>,
-        planned: Vec<PlannedCall>,
-    ) -> Result<Vec<CallEnd>, WorkerEnd> {
-        let Some(assistant) = assistant else {
-            return Ok(Vec::new());
-        };
-        let names = planned
+        timing: &mut StepTiming,
+        said: &[Message],
+        due: Vec<Due>,
+        step: Option<&StepId>,
+    ) -> Result<Vec<(CallEnd, Called)>, WorkerEnd> {
+        let calls = due
             .iter()
-            .map(|call| (call.id.clone(), call.name.clone()))
+            .map(|due| (due.call.id.clone(), due.call.name.clone()));
+        let calls: Vec<(String, String)> = calls.collect();
+        let order: HashMap<String, usize> = (0..)
+            .zip(&calls)
+            .map(|(place, (id, _))| (id.clone(), place))
             .collect();
+        let said_now = said.to_vec();
         tell(
             &self.run,
             RunMsg::ToolsStarted {
-                assistant: Box::new(assistant.clone()),
-                calls: names,
+                said: said_now,
+                calls,
             },
         );
         let started = Instant::now();
-        let order: Vec<String> = planned.iter().map(|call| call.id.clone()).collect();
-        let (together, one_by_one): (Vec<PlannedCall>, Vec<PlannedCall>) = planned
+        let mut ends = Vec::with_capacity(due.len());
+        let (together, one_by_one): (Vec<Due>, Vec<Due>) = due
             .into_iter()
-            .partition(|call| self.runs_together(&call.name));
-        let mut ends = Vec::with_capacity(order.len());
-        for end in join_all(
-            together
-                .into_iter()
-                .map(|call| self.call(draft, assistant, call)),
-        )
-        .await
-        {
+            .partition(|due| self.runs_together(&due.call.name));
+        let origin = step.zip(said.first());
+        let together = together.into_iter().map(|due| self.call(origin, due));
+        for end in join_all(together).await {
             ends.push(end?);
         }
-        for call in one_by_one {
-            ends.push(self.call(draft, assistant, call).await?);
+        for due in one_by_one {
+            ends.push(self.call(origin, due).await?);
         }
-        let place: std::collections::HashMap<&str, usize> = order
-            .iter()
-            .enumerate()
-            .map(|(place, id)| (id.as_str(), place))
-            .collect();
-        ends.sort_by_key(|end| place.get(end.call_id.as_str()).copied());
-        draft.step.timing.tool_execution_ns = Some(nanos(started.elapsed()));
+        ends.sort_by_key(|(end, _)| order.get(&end.call_id).copied());
+        timing.tool_execution_ns = Some(nanos(started.elapsed()));
         Ok(ends)
     }
 
@@ -391,86 +561,90 @@ impl Turn {
 
     async fn call(
         &self,
-        draft: &Draft,
-        assistant: &Message,
-        call: PlannedCall,
-    ) -> Result<CallEnd, WorkerEnd> {
-        tell(&self.run, RunMsg::ToolStarted(call.name.clone()));
-        let tool = self.tool(&call.name);
-        let result = match (tool, call.arguments) {
-            (_, Err(failure)) => CallResult::Ended(ToolResult::failure(&call.name, failure)),
-            (None, Ok(_)) => CallResult::Ended(ToolResult::failure(
-                &call.name,
-                self.unknown_tool(&call.name),
-            )),
-            (Some(tool), Ok(arguments)) => {
-                if tool.effects() == Effects::Outside {
-                    self.journal(draft, assistant, &call.id).await?;
+        origin: Option<(&StepId, &Message)>,
+        due: Due,
+    ) -> Result<(CallEnd, Called), WorkerEnd> {
+        let Due { call, refused } = due;
+        let PlannedCall {
+            id,
+            name,
+            arguments,
+        } = call;
+        tell(&self.run, RunMsg::ToolStarted(name.clone()));
+        let tool = self.tool(&name);
+        let journalled = refused.is_none()
+            && arguments.is_ok()
+            && tool.is_some_and(|tool| tool.effects() == Effects::Outside);
+        let (result, outcome) = match (refused, arguments) {
+            (Some(refusal), _) => refusal.into_end(&name, self),
+            (None, Err(failure)) => not_run(&name, failure),
+            (None, Ok(arguments)) => {
+                if journalled {
+                    self.journal(origin, &id).await?;
                 }
-                match tool.start(arguments, Arc::new(AgentHost::new(self))) {
-                    Work::Done(result) => CallResult::Ended(result),
-                    Work::Edit(edit) => CallResult::Edit(edit),
-                    // A tool that panics ends its own call, not the run (agent-loop §7).
-                    Work::Wait(work) => CallResult::Ended(
-                        AssertUnwindSafe(work)
-                            .catch_unwind()
-                            .await
-                            .unwrap_or_else(|_| {
-                                ToolResult::failure(&call.name, step::crashed_call())
-                            }),
-                    ),
-                }
+                let result = self.execute(&name, arguments).await;
+                let outcome = outcome(&result);
+                (result, outcome)
             }
         };
-        let journalled = tool.is_some_and(|tool| tool.effects() == Effects::Outside);
         let limit = tool
             .filter(|tool| !tool.uncut())
             .map(|tool| tool.definition().return_char_limit);
-        let tool_id = tool.map(|tool| tool.definition().id);
         let end = CallEnd {
-            call_id: call.id.clone(),
-            tool: call.name,
-            tool_id,
+            call_id: id.clone(),
+            tool: name.clone(),
+            tool_id: tool.map(|tool| tool.definition().id),
             limit,
             result,
         };
-        tell(&self.run, RunMsg::CallReturned(call.id, end.clone()));
+        tell(&self.run, RunMsg::CallReturned(id, end.clone()));
         if journalled {
             let end = Box::new(end.clone());
             self.tell_agent(agent::Msg::CallReturned(self.record.id, end));
         }
-        Ok(end)
+        Ok((
+            end,
+            Called {
+                tool: name,
+                outcome,
+            },
+        ))
     }
 
+    async fn execute(&self, name: &str, arguments: Map<String, Value>) -> CallResult {
+        let Some(tool) = self.tool(name) else {
+            return CallResult::Ended(ToolResult::failure(name, self.unknown_tool(name)));
+        };
+        match tool.start(arguments, Arc::new(AgentHost::new(self))) {
+            Work::Done(result) => CallResult::Ended(result),
+            Work::Edit(edit) => CallResult::Edit(edit),
+            // A tool that panics ends its own call, not the run (agent-loop §7).
+            Work::Wait(work) => CallResult::Ended(
+                AssertUnwindSafe(work)
+                    .catch_unwind()
+                    .await
+                    .unwrap_or_else(|_| ToolResult::failure(name, step::crashed_call())),
+            ),
+        }
+    }
+
+    /// For a call that was let through although no tool here answers to its name.
     fn unknown_tool(&self, name: &str) -> ToolFailure {
-        let known: Vec<&str> = self
-            .context
-            .tools
-            .iter()
-            .map(|tool| tool.definition().name.as_str())
-            .collect();
-        let message = format!(
-            "[ToolConstraintError] there is no tool '{name}' here; the tools are: {}",
-            known.join(", ")
-        );
         ToolFailure {
             name: "ToolConstraintError",
-            message,
+            message: format!("{} there is no tool '{name}' here", rules::CONSTRAINT),
         }
     }
 
     /// Durable before a tool with outside effects starts: after a crash its outcome is unknown, never run twice.
     async fn journal(
         &self,
-        draft: &Draft,
-        assistant: &Message,
+        origin: Option<(&StepId, &Message)>,
         call_id: &str,
     ) -> Result<(), WorkerEnd> {
-        let (run, step) = (self.record.id, draft.step.id);
         let started = |reply| agent::Msg::CallStarted {
-            run,
-            step,
-            assistant: Box::new(assistant.clone()),
+            run: self.record.id,
+            origin: origin.map(|(step, said)| (*step, Box::new(said.clone()))),
             call_id: call_id.to_owned(),
             reply,
         };
@@ -511,7 +685,69 @@ impl Turn {
     }
 }
 
-/// Turns a model's deltas into numbered pieces of one message.
+/// A call that is about to be carried out, or why it is not.
+struct Due {
+    call: PlannedCall,
+    refused: Option<Refusal>,
+}
+
+/// Why a call is not carried out, and what stands in the place of its end.
+enum Refusal {
+    /// Against the rules, or its arguments cannot be read.
+    NotRun(ToolFailure),
+    /// The arguments that rules fix do not fit.
+    Misfilled(ToolFailure),
+    Denied(ToolFailure),
+    /// The client ran it.
+    Returned(ToolReturn),
+}
+
+impl Refusal {
+    fn into_end(self, tool: &str, turn: &Turn) -> (CallResult, Outcome) {
+        let failed = |failure| CallResult::Ended(ToolResult::failure(tool, failure));
+        match self {
+            Self::NotRun(failure) => not_run(tool, failure),
+            Self::Misfilled(failure) => (failed(failure), Outcome::Misfilled),
+            Self::Denied(failure) => (failed(failure), Outcome::Denied),
+            Self::Returned(end) => {
+                let limit = tokens::return_chars(turn.context.config.context_window);
+                let time = clock::now();
+                let packed = step::pack_client(&end, limit, time, &turn.context.agent.timezone);
+                let outcome = match Called::of(tool, &packed).outcome {
+                    Outcome::Ran(value) | Outcome::Failed(value) => Outcome::Returned(value),
+                    other => other,
+                };
+                (CallResult::Packed(packed), outcome)
+            }
+        }
+    }
+}
+
+fn not_run(tool: &str, failure: ToolFailure) -> (CallResult, Outcome) {
+    let result = CallResult::Ended(ToolResult::failure(tool, failure));
+    (result, Outcome::NotRun)
+}
+
+/// What the rules are told of a call that was carried out. What an edit comes to is known when it is committed.
+fn outcome(result: &CallResult) -> Outcome {
+    match result {
+        CallResult::Ended(result) => match &result.outcome {
+            Ok(value) => Outcome::Ran(value.clone()),
+            Err(failure) => Outcome::Failed(Value::from(failure.message.as_str())),
+        },
+        CallResult::Edit(_) | CallResult::Packed(_) => Outcome::Ran(Value::Null),
+    }
+}
+
+/// The reason with which the turn ends.
+fn ends(after: &After) -> Option<StopReason> {
+    match after {
+        After::Ends(reason) => Some(*reason),
+        After::GoesOn | After::Owes(_) => None,
+    }
+}
+
+/// Turns a model's deltas into numbered pieces of one message, and of the request that belongs to it.
 struct Deltas<'a> {
     run: &'a ActorRef<RunMsg>,
     id: MessageId,
@@ -519,12 +755,31 @@ struct Deltas<'a> {
     step_id: StepId,
     index: u8,
     kind: Option<&'static str>,
+    waiting: &'a HashSet<String>,
+    /// Ids of the calls of such tools.
+    waits: HashSet<String>,
 }
 
 impl Deltas<'_> {
+    fn waits(&mut self, delta: &Delta) -> bool {
+        match delta {
+            Delta::CallName { call_id, name } => {
+                let waits = self.waiting.contains(name);
+                if waits {
+                    self.waits.insert(call_id.clone());
+                }
+                waits
+            }
+            Delta::CallArguments { call_id, .. } => self.waits.contains(call_id),
+            _ => false,
+        }
+    }
+
     fn tell(&mut self, delta: Delta) {
+        let waits = self.waits(&delta);
         let mut frame = DeltaFrame {
-            message_id: self.id,
+            message_id: if waits { self.id.of_request() } else { self.id },
+            waits,
             run_id: self.run_id,
             step_id: self.step_id,
             date: clock::now(),

@@ -41,6 +41,7 @@ impl Shown {
             messages: true,
             blocks: self.blocks,
             tools: self.tools,
+            pending: self.pending,
         }
     }
 }
@@ -53,6 +54,7 @@ pub(super) fn state(view: &AgentView, shown: &Shown) -> Value {
         &view.message_ids,
         &view.blocks,
         &view.tools,
+        view.pending.as_ref(),
         shown,
     )
 }

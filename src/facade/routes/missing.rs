@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, on};
 
 /// Method, path, operation.
-const MISSING: [(MethodFilter, &str, &str); 162] = [
+const MISSING: [(MethodFilter, &str, &str); 161] = [
     (
         MethodFilter::POST,
         "/_internal_search/cache-warm",
@@ -157,11 +157,6 @@ const MISSING: [(MethodFilter, &str, &str); 162] = [
         MethodFilter::POST,
         "/agents/{agent_id}/system-prompt/recompile",
         "recompile_agent_system_prompt",
-    ),
-    (
-        MethodFilter::PATCH,
-        "/agents/{agent_id}/tools/approval/{tool_name}",
-        "modify_approval_for_tool",
     ),
     (
         MethodFilter::PATCH,

@@ -7,19 +7,51 @@ use crate::domain::page::{Order, Page};
 use crate::domain::tool::Tool as Domain;
 use crate::facade::Facade;
 use crate::facade::error::{Answer, ApiError};
-use crate::facade::extract::{Params, PathId};
-use crate::wire::tool::Tool;
-use axum::extract::State;
-use axum::routing::get;
+use crate::facade::extract::{Caller, OptionalBody, Params, PathId, path_id};
+use crate::facade::routes::agents;
+use crate::wire::agent::Shown;
+use crate::wire::tool::{ModifyApproval, Tool};
+use axum::extract::{Path, State};
+use axum::routing::{get, patch};
 use axum::{Json, Router};
+use serde_json::Value;
 use std::sync::Arc;
 
 pub(super) fn routes() -> Router<Facade> {
     Router::new()
         .route("/agents/{agent_id}/tools", get(of_agent))
+        .route(
+            "/agents/{agent_id}/tools/approval/{tool_name}",
+            patch(set_approval),
+        )
         .route("/tools", get(list))
         .route("/tools/count", get(count))
         .route("/tools/{tool_id}", get(retrieve))
+}
+
+/// Whether calls of an attached tool wait for somebody's word; older clients say it in the query. Clients of the 1.x
+/// generation get null, older ones the agent.
+async fn set_approval(
+    State(facade): State<Facade>,
+    caller: Caller,
+    Path((agent, tool)): Path<(String, String)>,
+    params: Params,
+    OptionalBody(body): OptionalBody<ModifyApproval>,
+) -> Answer<Value> {
+    let agent: AgentId = path_id("agent_id", &agent)?;
+    let in_query = params.flag("requires_approval")?;
+    let Some(wanted) = body.map(|body| body.requires_approval).or(in_query) else {
+        return Err(ApiError::plain_invalid(
+            "requires_approval is given neither in the body nor in the query",
+        ));
+    };
+    let handle = facade.handles.directory.agent(agent).await?;
+    handle.set_approval(tool, wanted, caller.user).await?;
+    if caller.v1 {
+        return Ok(Json(Value::Null));
+    }
+    let view = facade.handles.reads.agent(agent, Relations::ALL).await?;
+    Ok(Json(agents::state(&view, &Shown::EVERYTHING)))
 }
 
 async fn of_agent(

@@ -84,7 +84,15 @@ fn shown(shown: &Shown) -> Value {
         last_run_duration_ms: None,
         last_stop_reason: None,
     };
-    state(&agent, &head, &[MessageId::new()], &blocks, &[], shown)
+    state(
+        &agent,
+        &head,
+        &[MessageId::new()],
+        &blocks,
+        &[],
+        None,
+        shown,
+    )
 }
 
 fn keys(value: &Value) -> Vec<&str> {
