@@ -6,8 +6,10 @@
     reason = "these are tests, their helpers included"
 )]
 
+mod approvals;
 mod bad_input;
 mod cancel;
+mod client_tools;
 mod crash;
 mod damage;
 mod decisions;
@@ -16,7 +18,9 @@ mod full_disk;
 mod layers;
 mod model;
 mod retries;
+mod rules;
 mod sdk;
 mod streams;
 mod supervision;
+mod turns;
 mod world;

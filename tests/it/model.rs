@@ -4,12 +4,16 @@
 //! | --- | --- |
 //! | `[[tool:NAME {json}]]` | calls the tool, then replies to its return; several are called one after the other |
 //! | `[[parallel:NAME {json} \| NAME {json}]]` | calls both at once |
+//! | `[[beside:TEXT]]` | says it beside the calls of the next directive |
+//! | `[[say:TEXT]]` | answers in words; if the turn goes on, the next directive is for the next step |
 //! | `[[slow:N,MS]]` | streams N tokens, MS milliseconds apart |
 //! | `[[silent:MS]]` | waits before the first byte |
 //! | `[[error:STATUS]]` | answers with that status |
 //! | `[[rubbish]]` `[[close]]` `[[empty]]` `[[huge:BYTES]]` `[[badjson:NAME]]` `[[dupids]]` | what the name says |
 //!
-//! Every request is checked against the protocol's pairing rules; a violation is answered with 400.
+//! It calls what the script says, whatever tools it is offered. A turn's reminders (`{"type":"heartbeat", …}`) are no
+//! scripts. Every request is checked against the protocol's pairing rules; a violation is answered with 400. The newest
+//! requests are kept for tests to look at.
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -18,10 +22,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// So many requests are kept.
+const KEPT: usize = 64;
 
 /// A running script.
 pub(crate) struct Model {
@@ -34,6 +41,7 @@ pub(crate) struct Log {
     requests: AtomicUsize,
     /// Answers whose client went away before their end.
     aborted: AtomicUsize,
+    bodies: Mutex<VecDeque<Value>>,
 }
 
 impl Model {
@@ -56,6 +64,57 @@ impl Model {
 
     pub(crate) fn aborted(&self) -> usize {
         self.log.aborted.load(Ordering::SeqCst)
+    }
+
+    /// The bodies of the newest requests, oldest first.
+    pub(crate) fn bodies(&self) -> Vec<Value> {
+        self.log.bodies.lock().unwrap().iter().cloned().collect()
+    }
+
+    pub(crate) fn last_body(&self) -> Value {
+        self.bodies().pop().expect("the model was asked")
+    }
+}
+
+/// The names of the tools that a request offers, in alphabetical order.
+pub(crate) fn offered(body: &Value) -> Vec<&str> {
+    let tools = body["tools"].as_array().into_iter().flatten();
+    let mut names: Vec<&str> = tools
+        .map(|tool| tool["function"]["name"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+/// What a request says of its tools: `auto`, `required`, `none`, `must call NAME`, or nothing.
+pub(crate) fn choice(body: &Value) -> String {
+    match &body["tool_choice"] {
+        Value::String(choice) => choice.clone(),
+        Value::Null => "nothing".to_owned(),
+        named => {
+            assert_eq!(named["type"], "function", "{named}");
+            format!("must call {}", named["function"]["name"].as_str().unwrap())
+        }
+    }
+}
+
+/// The texts of a request's messages of one role.
+pub(crate) fn texts(body: &Value, role: &str) -> Vec<String> {
+    let messages = body["messages"].as_array().unwrap().iter();
+    messages
+        .filter(|message| message["role"] == role)
+        .map(text_of)
+        .collect()
+}
+
+fn text_of(message: &Value) -> String {
+    match &message["content"] {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts
+            .iter()
+            .filter_map(|part| part["text"].as_str())
+            .collect(),
+        _ => String::new(),
     }
 }
 
@@ -81,10 +140,16 @@ async fn complete(State(log): State<Arc<Log>>, body: Bytes) -> Response {
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     let messages = request["messages"].as_array().cloned().unwrap_or_default();
+    {
+        let mut bodies = log.bodies.lock().unwrap();
+        bodies.push_back(request.clone());
+        let surplus = bodies.len().saturating_sub(KEPT);
+        drop(bodies.drain(..surplus));
+    }
     if let Err(violation) = check_pairs(&messages) {
         return refuse(StatusCode::BAD_REQUEST, &violation);
     }
-    let said = last_user(&messages);
+    let (said, made) = script(&messages);
     let streaming = request["stream"].as_bool().unwrap_or(false);
     let mut answering = Answering(log, false);
     if let Some(millis) = argument(&said, "silent") {
@@ -101,7 +166,7 @@ async fn complete(State(log): State<Arc<Log>>, body: Bytes) -> Response {
         answering.1 = true;
         return "<html>not a model</html>".into_response();
     }
-    let answer = answer(&said, calls_made(&messages));
+    let answer = answer(&said, made);
     if streaming {
         stream(answer, &said, answering)
     } else {
@@ -122,7 +187,7 @@ struct Answer {
     calls: Vec<(String, String, String)>,
 }
 
-/// Calls that stand in the script and were not made yet, else a reply.
+/// What the script says next, else a reply.
 fn answer(said: &str, made: usize) -> Answer {
     let id = |index: usize| {
         if said.contains("[[dupids]]") {
@@ -133,9 +198,10 @@ fn answer(said: &str, made: usize) -> Answer {
     };
     let steps = scripted_steps(said);
     match steps.get(made) {
-        Some(calls) => Answer {
-            text: None,
-            calls: calls
+        Some(step) => Answer {
+            text: step.text.clone(),
+            calls: step
+                .calls
                 .iter()
                 .enumerate()
                 .map(|(index, (name, arguments))| (id(index), name.clone(), arguments.clone()))
@@ -161,46 +227,63 @@ fn rand_hex() -> String {
     uuid::Uuid::new_v4().simple().to_string()[..8].to_owned()
 }
 
-fn scripted_steps(said: &str) -> Vec<Vec<(String, String)>> {
+#[derive(Default)]
+struct Step {
+    text: Option<String>,
+    calls: Vec<(String, String)>,
+}
+
+fn scripted_steps(said: &str) -> Vec<Step> {
     let call = |text: &str| {
         let (name, arguments) = text.trim().split_once(' ').unwrap_or((text.trim(), "{}"));
         (name.to_owned(), arguments.to_owned())
     };
     let mut steps = Vec::new();
+    let mut beside = None;
     for directive in said
         .split("[[")
         .skip(1)
         .filter_map(|rest| rest.split("]]").next())
     {
-        if let Some(one) = directive.strip_prefix("tool:") {
-            steps.push(vec![call(one)]);
+        let calls = if let Some(one) = directive.strip_prefix("tool:") {
+            vec![call(one)]
         } else if let Some(several) = directive.strip_prefix("parallel:") {
-            steps.push(several.split(" | ").map(call).collect());
+            several.split(" | ").map(call).collect()
         } else if let Some(name) = directive.strip_prefix("badjson:") {
-            steps.push(vec![(name.to_owned(), "{\"broken".to_owned())]);
-        }
+            vec![(name.to_owned(), "{\"broken".to_owned())]
+        } else if let Some(text) = directive.strip_prefix("say:") {
+            beside = Some(text.to_owned());
+            Vec::new()
+        } else {
+            if let Some(text) = directive.strip_prefix("beside:") {
+                beside = Some(text.to_owned());
+            }
+            continue;
+        };
+        steps.push(Step {
+            text: beside.take(),
+            calls,
+        });
     }
     steps
 }
 
-/// Answers with calls since the last user message.
-fn calls_made(messages: &[Value]) -> usize {
-    messages
-        .iter()
-        .rev()
-        .take_while(|message| message["role"] != "user")
-        .filter(|message| message["tool_calls"].is_array())
-        .count()
-}
-
-fn last_user(messages: &[Value]) -> String {
-    let last = messages
-        .iter()
-        .rev()
-        .find(|message| message["role"] == "user");
-    last.and_then(|message| message["content"].as_str())
-        .unwrap_or_default()
-        .to_owned()
+/// The newest user message that is no reminder, and how many answers were given since.
+fn script(messages: &[Value]) -> (String, usize) {
+    let is_script = |message: &Value| {
+        let text = text_of(message);
+        let reminder: Value = serde_json::from_str(&text).unwrap_or_default();
+        message["role"] == "user" && reminder["type"] != "heartbeat"
+    };
+    let place = messages.iter().rposition(is_script);
+    let said = place.map_or_else(String::new, |place| text_of(&messages[place]));
+    let since = place.map_or(messages, |place| &messages[place..]).iter();
+    (
+        said,
+        since
+            .filter(|message| message["role"] == "assistant")
+            .count(),
+    )
 }
 
 fn argument(said: &str, directive: &str) -> Option<u64> {
@@ -267,7 +350,15 @@ fn stream(answer: Answer, said: &str, answering: Answering) -> Response {
         .and_then(|rest| rest.split([',', ']']).nth(1)?.parse::<u64>().ok());
     let count = argument(said, "slow").unwrap_or(0);
     let close = said.contains("[[close]]");
+    let words = answer
+        .text
+        .iter()
+        .flat_map(|text| text.split_inclusive(' '));
+    let words = words.map(|word| json!({"content": word}));
     let mut chunks: Vec<Value> = Vec::new();
+    if !answer.calls.is_empty() {
+        chunks.extend(words.clone());
+    }
     for (index, (id, name, arguments)) in answer.calls.iter().enumerate() {
         chunks.push(json!({"tool_calls": [{"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}}]}));
         for piece in arguments.as_bytes().chunks(9) {
@@ -275,11 +366,8 @@ fn stream(answer: Answer, said: &str, answering: Answering) -> Response {
         }
     }
     chunks.extend((0..count).map(|token| json!({"content": format!("tok{token} ")})));
-    if let Some(text) = &answer.text {
-        chunks.extend(
-            text.split_inclusive(' ')
-                .map(|word| json!({"content": word})),
-        );
+    if answer.calls.is_empty() {
+        chunks.extend(words);
     }
     let finish = if answer.calls.is_empty() {
         "stop"

@@ -196,14 +196,28 @@ impl World {
 
     /// An agent on the scripted model, with two blocks and the named tools besides the base ones.
     pub(crate) async fn agent(&self, tools: &[&str]) -> String {
-        let blocks = json!([{"label": "human", "value": "Name: unknown"}, {"label": "persona", "value": "I am a helper."}]);
-        let agent = self
-            .post(
-                "/v1/agents/",
-                json!({"model": "openai/scripted", "memory_blocks": blocks, "tools": tools}),
-            )
-            .await;
+        self.agent_with(json!({"tools": tools})).await
+    }
+
+    /// An agent on the scripted model, with two blocks and these fields of the request.
+    pub(crate) async fn agent_with(&self, fields: Value) -> String {
+        let mut body = json!({
+            "model": "openai/scripted",
+            "memory_blocks": [
+                {"label": "human", "value": "Name: unknown"},
+                {"label": "persona", "value": "I am a helper."},
+            ],
+        });
+        let fields = fields.as_object().unwrap().clone();
+        body.as_object_mut().unwrap().extend(fields);
+        let agent = self.post("/v1/agents/", body).await;
         agent["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The value of an agent's block.
+    pub(crate) async fn block(&self, agent: &str, label: &str) -> String {
+        let path = format!("/v1/agents/{agent}/core-memory/blocks/{label}");
+        self.get(&path).await["value"].as_str().unwrap().to_owned()
     }
 
     pub(crate) async fn send(&self, agent: &str, text: &str) -> Value {
