@@ -166,6 +166,246 @@ def test_cancel(client, agent):
     assert client.agents.messages.create(agent.id, messages=user("on")).messages[0].content == "echo: on"
 
 
+def gate(client, agent, *tools):
+    for tool in tools:
+        assert client.agents.tools.update_approval(tool, agent_id=agent.id, body_requires_approval=True) is None
+
+
+def insert(line):
+    return 'memory_insert {"label":"human","new_string":"%s"}' % line
+
+
+def decisions(*entries):
+    return {"type": "approval", "approvals": [{"type": "approval", **entry} for entry in entries]}
+
+
+def human(client, agent):
+    return client.agents.blocks.retrieve("human", agent_id=agent.id).value
+
+
+def pending(client, agent):
+    return client.agents.retrieve(agent.id, include=["agent.pending_approval"]).pending_approval
+
+
+def paired(client, agent):
+    """Every stored call has exactly one return."""
+    messages = client.agents.messages.list(agent.id, order="asc", limit=1000).items
+    calls = [call.tool_call_id for message in messages for call in getattr(message, "tool_calls", None) or []]
+    ends = [end.tool_call_id for message in messages for end in getattr(message, "tool_returns", None) or []]
+    assert sorted(calls) == sorted(ends)
+    return messages
+
+
+def test_the_approval_flag_of_a_tool(client, agent):
+    def gates():
+        return [rule.tool_name for rule in client.agents.retrieve(agent.id).tool_rules or [] if rule.type == "requires_approval"]
+
+    gate(client, agent, "memory_insert")
+    assert gates() == ["memory_insert"]
+    client.agents.tools.update_approval("memory_insert", agent_id=agent.id, body_requires_approval=False)
+    assert gates() == []
+    with pytest.raises(letta_client.NotFoundError):
+        client.agents.tools.update_approval("no_such_tool", agent_id=agent.id, body_requires_approval=True)
+
+
+def test_a_call_is_approved(client, agent):
+    gate(client, agent, "memory_insert")
+    asked = client.agents.messages.create(agent.id, messages=user(f"[[tool:{insert('Likes tea.')}]] done"))
+    assert types(asked.messages) == ["approval_request_message"] and asked.stop_reason.stop_reason == "requires_approval"
+    request = asked.messages[0]
+    call = request.tool_calls[0]
+    assert call == request.tool_call and call.name == "memory_insert" and request.otid == request.id
+    assert human(client, agent) == "Name: Ada" and pending(client, agent).id == request.id
+    assert client.agents.retrieve(agent.id).pending_approval is None
+
+    answer = decisions({"tool_call_id": call.tool_call_id, "approve": True})
+    done = client.agents.messages.create(agent.id, messages=[answer])
+    assert types(done.messages) == ["tool_return_message", "assistant_message"]
+    assert done.messages[0].status == "success" and done.messages[0].tool_call_id == call.tool_call_id
+    assert done.messages[0].step_id == request.step_id and done.messages[0].run_id != request.run_id
+    assert (done.messages[1].content, done.stop_reason.stop_reason) == ("echo: done", "end_turn")
+    assert human(client, agent) == "Name: Ada\nLikes tea." and pending(client, agent) is None
+    listed = paired(client, agent)
+    assert types(listed)[1:] == [
+        "user_message",
+        "approval_request_message",
+        "approval_response_message",
+        "tool_return_message",
+        "assistant_message",
+    ]
+    assert listed[3].approve is True and listed[3].approvals[0].tool_call_id == call.tool_call_id
+    assert types(client.runs.messages.list(done.messages[0].run_id)) == types(listed)[3:]
+
+    again = client.agents.messages.create(agent.id, messages=[answer])
+    assert types(again.messages) == ["assistant_message"] and human(client, agent) == "Name: Ada\nLikes tea."
+
+
+def test_calls_are_approved_and_denied_together(client, agent):
+    gate(client, agent, "memory_insert")
+    said = f"[[parallel:{insert('A')} | {insert('B')} | conversation_search {{\"query\":\"x\"}}]] both"
+    asked = client.agents.messages.create(agent.id, messages=user(said))
+    assert types(asked.messages) == ["tool_call_message", "approval_request_message"]
+    one, two = asked.messages[1].tool_calls
+    answer = decisions(
+        {"tool_call_id": one.tool_call_id, "approve": True},
+        {"tool_call_id": two.tool_call_id, "approve": False, "reason": "B is wrong"},
+    )
+    done = client.agents.messages.create(agent.id, messages=[answer, *user("and then")])
+    ends = {end.tool_call_id: end for end in done.messages[0].tool_returns}
+    assert len(ends) == 3 and done.messages[0].tool_returns[0].tool_call_id == two.tool_call_id
+    assert ends[one.tool_call_id].status == "success" and ends[two.tool_call_id].status == "error"
+    assert "B is wrong" in ends[two.tool_call_id].tool_return
+    assert done.messages[1].content == "echo: and then" and human(client, agent) == "Name: Ada\nA"
+    paired(client, agent)
+
+
+def test_the_old_form_of_an_approval(client, agent):
+    gate(client, agent, "memory_insert")
+    asked = client.agents.messages.create(agent.id, messages=user(f"[[tool:{insert('A')}]] x"))
+    old = {"type": "approval", "approve": False, "approval_request_id": asked.messages[0].id, "reason": "not now"}
+    done = client.agents.messages.create(agent.id, messages=[old])
+    assert done.messages[0].status == "error" and "not now" in done.messages[0].tool_return
+    assert human(client, agent) == "Name: Ada"
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("background", [False, True])
+def test_an_approval_is_streamed(client, agent, tokens, background):
+    gate(client, agent, "memory_insert")
+    kind = {"stream_tokens": tokens, "background": background}
+    chunks = list(client.agents.messages.stream(agent.id, messages=user(f"[[tool:{insert('Likes tea.')}]] done"), **kind))
+    asking = [chunk for chunk in chunks if chunk.message_type == "approval_request_message"]
+    assert types(chunks) == ["ping", *["approval_request_message"] * len(asking), "stop_reason", "usage_statistics"]
+    assert chunks[-2].stop_reason == "requires_approval" and (len(asking) > 1) == tokens
+    request = pending(client, agent)
+    assert {(chunk.id, chunk.otid, chunk.step_id) for chunk in asking} == {(request.id, request.id, request.step_id)}
+    assert asking[0].tool_call.name == "memory_insert"
+    assert "".join(chunk.tool_call.arguments or "" for chunk in asking) == request.tool_calls[0].arguments
+
+    answer = decisions({"tool_call_id": request.tool_calls[0].tool_call_id, "approve": True})
+    chunks = list(client.agents.messages.stream(agent.id, messages=[answer], **kind))
+    kinds = types(chunks)
+    assert kinds[:2] == ["ping", "tool_return_message"] and kinds[-2:] == ["stop_reason", "usage_statistics"]
+    assert set(kinds[2:-2]) == {"assistant_message"} and chunks[1].step_id == request.step_id
+    assert "".join(chunk.content for chunk in chunks[2:-2]) == "echo: done"
+    assert human(client, agent) == "Name: Ada\nLikes tea."
+    paired(client, agent)
+
+
+def test_an_approval_in_the_background(client, agent):
+    gate(client, agent, "memory_insert")
+    run = client.agents.messages.create_async(agent.id, messages=user(f"[[tool:{insert('A')}]] later"))
+    record = ended(client, run.id)
+    assert (record.status, record.stop_reason) == ("completed", "requires_approval")
+    answer = decisions({"tool_call_id": pending(client, agent).tool_calls[0].tool_call_id, "approve": True})
+    run = client.agents.messages.create_async(agent.id, messages=[answer])
+    assert ended(client, run.id).stop_reason == "end_turn" and human(client, agent) == "Name: Ada\nA"
+
+
+def test_what_a_pending_approval_refuses(client, agent):
+    with pytest.raises(letta_client.BadRequestError, match="No tool call is currently awaiting approval"):
+        client.agents.messages.create(agent.id, messages=[decisions({"tool_call_id": "call_1", "approve": True})])
+    gate(client, agent, "memory_insert")
+    asked = client.agents.messages.create(agent.id, messages=user(f"[[tool:{insert('A')}]] x"))
+    with pytest.raises(letta_client.BadRequestError, match="Invalid tool call IDs"):
+        client.agents.messages.create(agent.id, messages=[decisions({"tool_call_id": "call_1", "approve": True})])
+
+    sent = []
+    counted = letta_client.DefaultHttpxClient(event_hooks={"request": [lambda request: sent.append(request.url.path)]})
+    retrying = Letta(base_url=URL, api_key="unused", max_retries=2, http_client=counted, _strict_response_validation=True)
+    for send in (
+        lambda: retrying.agents.messages.create(agent.id, messages=user("hello?")),
+        lambda: list(retrying.agents.messages.stream(agent.id, messages=user("hello?"))),
+        lambda: retrying.agents.messages.create_async(agent.id, messages=user("hello?")),
+    ):
+        sent.clear()
+        with pytest.raises(letta_client.ConflictError) as refused:
+            send()
+        detail = refused.value.body["detail"]
+        assert (detail["code"], detail["pending_request_id"]) == ("PENDING_APPROVAL", asked.messages[0].id)
+        assert "Please approve or deny the pending request before continuing" in detail["message"]
+        assert len(sent) == 1, "the SDK is told that a retry does not help"
+
+
+def test_a_pending_approval_is_cancelled(client, agent):
+    gate(client, agent, "memory_insert")
+    asked = client.agents.messages.create(agent.id, messages=user(f"[[tool:{insert('A')}]] x"))
+    run_id = asked.messages[0].run_id
+    assert client.agents.messages.cancel(agent.id) == {run_id: "cancelled"}
+    run = client.runs.retrieve(run_id)
+    assert (run.status, run.stop_reason) == ("cancelled", "cancelled")
+    assert client.agents.messages.create(agent.id, messages=user("on")).messages[0].content == "echo: on"
+    assert human(client, agent) == "Name: Ada"
+    paired(client, agent)
+
+
+PING = {
+    "name": "client_ping",
+    "description": "Pings the client",
+    "parameters": {"type": "object", "properties": {"q": {"type": "string"}}, "required": ["q"]},
+}
+
+
+@pytest.mark.parametrize("form", ["approval", "tool_return"])
+@pytest.mark.parametrize("status", ["success", "error"])
+def test_a_tool_of_the_client(client, agent, form, status):
+    said = f"[[parallel:client_ping {{\"q\":\"x\"}} | {insert('A')}]] client"
+    asked = client.agents.messages.create(agent.id, messages=user(said), client_tools=[PING])
+    assert types(asked.messages) == ["tool_call_message", "approval_request_message"]
+    assert asked.stop_reason.stop_reason == "requires_approval" and human(client, agent) == "Name: Ada"
+    call = asked.messages[1].tool_calls[0]
+    assert call.name == "client_ping"
+    end = {"type": "tool", "tool_call_id": call.tool_call_id, "tool_return": "pong", "status": status, "stdout": ["out"]}
+    item = {"type": form, {"approval": "approvals", "tool_return": "tool_returns"}[form]: [end]}
+    done = client.agents.messages.create(agent.id, messages=[item], client_tools=[PING])
+    assert types(done.messages) == ["tool_return_message", "assistant_message"]
+    first, second = done.messages[0].tool_returns
+    assert (first.tool_call_id, first.tool_return, first.status, first.stdout) == (call.tool_call_id, "pong", status, ["out"])
+    assert second.status == "success" and human(client, agent) == "Name: Ada\nA"
+    listed = paired(client, agent)
+    response = [message for message in listed if message.message_type == "approval_response_message"][0]
+    assert response.approvals[0].type == "tool" and response.approve is None
+
+
+def test_a_tool_of_the_client_is_streamed_and_returns_parts(client, agent):
+    kind = {"client_tools": [PING], "stream_tokens": True}
+    chunks = list(client.agents.messages.stream(agent.id, messages=user('[[tool:client_ping {"q":"x"}]] parts'), **kind))
+    asking = [chunk for chunk in chunks if chunk.message_type == "approval_request_message"]
+    assert chunks[-2].stop_reason == "requires_approval"
+    parts = [{"type": "text", "text": "first"}, {"type": "text", "text": "second"}]
+    end = {"type": "tool", "tool_call_id": asking[0].tool_call.tool_call_id, "tool_return": parts, "status": "success"}
+    chunks = list(client.agents.messages.stream(agent.id, messages=[{"type": "approval", "approvals": [end]}], **kind))
+    found = [chunk for chunk in chunks if chunk.message_type == "tool_return_message"][0]
+    assert [part.text for part in found.tool_returns[0].tool_return] == ["first", "second"]
+    assert "first" in found.tool_return and "second" in found.tool_return
+
+
+def test_rules_on_the_order_of_tools(client):
+    rules = [
+        {"type": "run_first", "tool_name": "memory_insert"},
+        {"type": "constrain_child_tools", "tool_name": "memory_insert", "children": ["core_memory_append"]},
+        {"type": "exit_loop", "tool_name": "core_memory_append"},
+    ]
+    state = client.agents.create(
+        model=MODEL,
+        memory_blocks=[{"label": "human", "value": "Name: Ada"}],
+        tools=["core_memory_append"],
+        tool_rules=rules,
+        include_base_tool_rules=False,
+    )
+    try:
+        assert [rule.type for rule in state.tool_rules] == [rule["type"] for rule in rules]
+        append = 'core_memory_append {"label":"human","content":"B"}'
+        said = f"[[tool:{append}]][[tool:{insert('A')}]][[tool:{append}]] never said"
+        answer = client.agents.messages.create(state.id, messages=user(said))
+        assert types(answer.messages) == ["tool_call_message", "tool_return_message"] * 3
+        assert answer.stop_reason.stop_reason == "tool_rule"
+        assert answer.messages[1].tool_return.startswith("[ToolConstraintError]")
+        assert human(client, state) == "Name: Ada\nA\nB"
+    finally:
+        client.agents.delete(state.id)
+
+
 def test_history(client, agent):
     for number in range(3):
         client.agents.messages.create(agent.id, messages=[{"role": "user", "content": f"m{number}", "otid": f"otid-{number}"}])

@@ -73,3 +73,50 @@ test('agents, messages, runs, steps and blocks', async () => {
   await client.agents.delete(agent.id);
   await assert.rejects(client.agents.retrieve(agent.id), (error) => error.status === 404);
 });
+
+test('an approval, a denial and a tool of the client', async () => {
+  const agent = await client.agents.create({ model: 'openai/scripted', memory_blocks: [{ label: 'human', value: 'Name: Ada' }] });
+  const insert = (line) => `memory_insert {"label":"human","new_string":"${line}"}`;
+  const human = async () => (await client.agents.blocks.retrieve('human', { agent_id: agent.id })).value;
+  const kinds = (messages) => messages.map((m) => m.message_type);
+  assert.equal(await client.agents.tools.updateApproval('memory_insert', { agent_id: agent.id, body_requires_approval: true }), null);
+
+  const asked = await client.agents.messages.create(agent.id, { messages: user(`[[parallel:${insert('A')} | ${insert('B')}]] done`) });
+  check('LettaResponse', asked);
+  assert.deepEqual(kinds(asked.messages), ['approval_request_message']);
+  assert.equal(asked.stop_reason.stop_reason, 'requires_approval');
+  const waiting = await client.agents.retrieve(agent.id, { include: ['agent.pending_approval'] });
+  check('AgentState', waiting);
+  assert.equal(waiting.pending_approval.id, asked.messages[0].id);
+  await assert.rejects(client.agents.messages.create(agent.id, { messages: user('hello?') }), (error) => error.status === 409 && error.error.detail.code === 'PENDING_APPROVAL');
+
+  const [a, b] = asked.messages[0].tool_calls.map((call) => call.tool_call_id);
+  const approvals = [{ type: 'approval', tool_call_id: a, approve: true }, { type: 'approval', tool_call_id: b, approve: false, reason: 'not B' }];
+  const answered = await client.agents.messages.create(agent.id, { messages: [{ type: 'approval', approvals }] });
+  check('LettaResponse', answered);
+  assert.deepEqual(kinds(answered.messages), ['tool_return_message', 'assistant_message']);
+  assert.match(answered.messages[0].tool_returns.find((end) => end.tool_call_id === b).tool_return, /not B/);
+  assert.equal(await human(), 'Name: Ada\nA');
+
+  const client_tools = [{ name: 'client_ping', description: 'Pings the client', parameters: { type: 'object', properties: { q: { type: 'string' } } } }];
+  for (const stream_tokens of [false, true]) {
+    const send = async (messages) => {
+      const chunks = [];
+      for await (const chunk of await client.agents.messages.create(agent.id, { messages, client_tools, streaming: true, stream_tokens })) chunks.push(chunk);
+      return chunks;
+    };
+    const asking = await send(user('[[tool:client_ping {"q":"x"}]] pinged'));
+    assert.equal(asking.at(-2).stop_reason, 'requires_approval');
+    const request = asking.find((chunk) => chunk.message_type === 'approval_request_message');
+    check('ApprovalRequestMessage', request);
+    const end = { type: 'tool', tool_call_id: request.tool_call.tool_call_id, tool_return: 'pong', status: 'success' };
+    const ended = await send([{ type: 'approval', approvals: [end] }]);
+    assert.equal(ended.find((chunk) => chunk.message_type === 'tool_return_message').tool_return, 'pong');
+    assert.equal(ended.at(-2).stop_reason, 'end_turn');
+  }
+  for (const message of await items(client.agents.messages.list(agent.id, { order: 'asc', limit: 100 }))) {
+    if (message.message_type === 'approval_request_message') check('ApprovalRequestMessage', message);
+    if (message.message_type === 'approval_response_message') check('ApprovalResponseMessage', message);
+  }
+  await client.agents.delete(agent.id);
+});
