@@ -221,7 +221,10 @@ async fn a_return_may_be_made_of_parts() {
     .await;
     let ended = &messages(&second)[0];
     let found = &returned(ended, &ids[0])["tool_return"];
-    assert_eq!(found[0], parts[0], "{ended}");
+    assert_eq!(
+        (&found[0]["type"], &found[0]["text"]),
+        (&json!("text"), &json!("a picture"))
+    );
     // agent-loop §2: images are stored with the source type `letta`.
     assert_eq!(found[1]["type"], "image");
     assert_eq!(found[1]["source"]["type"], "letta");
@@ -240,6 +243,23 @@ async fn a_return_may_be_made_of_parts() {
         told.contains("a picture") && !told.contains(PIXEL),
         "{told}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_return_that_is_too_long_is_cut_and_says_so() {
+    let world = World::new().await;
+    let agent = agent(&world, json!([])).await;
+    let first = send(&world, &agent, &[user(&format!("{} cut", tool(PING)))]).await;
+    let long = "x".repeat(2_000_000);
+    let entry = end(&asked(&first)[0], &json!(long), "success");
+    let second = send(&world, &agent, &[answer(&[entry])]).await;
+    // agent-loop §7: at the cap of §4, which is at least 5000 characters.
+    let kept = messages(&second)[0]["tool_return"].as_str().unwrap();
+    assert!((5000..1_000_000).contains(&kept.len()), "{}", kept.len());
+    let (text, note) = kept.split_once("... [truncated ").unwrap();
+    let cut = long.len() - text.len();
+    assert_eq!(note, format!("{cut} chars]"));
+    assert_eq!(messages(&second)[1]["content"], "echo: cut");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 //! scripted model calls what its script says, whatever it is offered.
 
 use crate::model::{choice, offered, texts};
-use crate::turns::{append, insert, kinds, messages, stop, tool, with};
+use crate::turns::{append, asked, insert, kinds, messages, stop, tool, with};
 use crate::world::World;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -547,6 +547,28 @@ async fn several_rules_hold_at_once() {
             offer(&["core_memory_append"], "must call core_memory_append"),
         ]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approved_call_leads_to_its_child_and_a_denied_one_does_not() {
+    let child = offer(&["core_memory_append"], "must call core_memory_append");
+    for (approve, expected) in [(true, child), (false, everything())] {
+        let world = World::new().await;
+        let rules = json!([
+            {"type": "requires_approval", "tool_name": "memory_insert"},
+            {"type": "constrain_child_tools", "tool_name": "memory_insert", "children": ["core_memory_append"]},
+        ]);
+        let agent = agent(&world, rules).await;
+        let said = format!("{}{} end", tool(&insert("A")), tool(&append("B")));
+        let ids = asked(&world.send(&agent, &said).await);
+        let entry = json!({"type": "approval", "tool_call_id": ids[0], "approve": approve});
+        let answer = json!({"type": "approval", "approvals": [entry]});
+        let answer = world.items(&agent, &[answer]).await;
+        assert_eq!(stop(&answer), "end_turn");
+        // agent-loop §6, do better (d): only what was executed is registered.
+        assert_eq!(offers(&world)[1], expected, "approve: {approve}");
+        assert_eq!(world.block(&agent, "persona").await, "I am a helper.\nB");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
