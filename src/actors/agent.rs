@@ -316,6 +316,15 @@ pub(crate) struct StepCommit {
     /// Hidden messages that make the turn go on.
     pub(crate) reminders: Vec<Message>,
     pub(crate) stop: Option<End>,
+    /// `stop` holds only under this.
+    pub(crate) proviso: Option<Proviso>,
+}
+
+/// Calls of which one has to succeed, and what holds if none does.
+#[derive(Debug, Clone)]
+pub(crate) struct Proviso {
+    pub(crate) calls: Vec<String>,
+    pub(crate) otherwise: Option<End>,
 }
 
 impl StepCommit {
@@ -328,6 +337,7 @@ impl StepCommit {
             calls: Vec::new(),
             reminders: Vec::new(),
             stop: Some(end),
+            proviso: None,
         }
     }
 
@@ -391,6 +401,8 @@ impl CallEnd {
 pub(crate) struct Committed {
     /// Of this step, without the inputs.
     pub(crate) messages: Vec<Arc<Message>>,
+    /// With which the run ended, if it did.
+    pub(crate) stop: Option<StopReason>,
 }
 
 pub(crate) struct Agent;

@@ -168,6 +168,8 @@ pub struct ModelRequest {
     pub messages: Vec<Arc<Message>>,
     pub tools: Arc<[ToolSchema]>,
     pub choice: ToolChoice,
+    /// Whether several calls at once are asked for.
+    pub parallel_calls: bool,
     /// Whether somebody reads deltas: with false the provider may be asked for one whole answer.
     pub stream: bool,
     /// The user on whose behalf the call is made, as providers want to know it.

@@ -238,7 +238,7 @@ pub fn heartbeat(reason: &str, time: Timestamp, timezone: &str) -> String {
 
 /// The failure of a call that somebody said no to.
 pub fn denied_call(reason: Option<&str>) -> ToolFailure {
-    let said = "the user did not allow this call";
+    let said = "the user denied this call";
     ToolFailure {
         name: "Denied",
         message: match reason {

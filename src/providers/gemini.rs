@@ -39,7 +39,7 @@ impl Protocol for Gemini {
         request: &ModelRequest,
         accumulator: Accumulator<'d>,
     ) -> Box<dyn Reader + 'd> {
-        let single = !request.config.parallel_calls();
+        let single = !request.parallel_calls;
         Box::new(answer::Reader::new(accumulator, single))
     }
 }

@@ -55,6 +55,7 @@ pub(crate) fn request(model: &str, text: &str) -> ModelRequest {
         messages: vec![user(text)],
         tools: Arc::new([]),
         choice: ToolChoice::Free,
+        parallel_calls: true,
         stream: true,
         user: "user-1".to_owned(),
     }

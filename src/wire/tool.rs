@@ -57,5 +57,7 @@ impl From<&Domain> for Tool {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModifyApproval {
+    /// The other name is what the official TypeScript client sends.
+    #[serde(alias = "body_requires_approval")]
     pub requires_approval: bool,
 }

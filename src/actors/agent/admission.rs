@@ -28,8 +28,8 @@ pub enum Started {
     Ended(RunId),
 }
 
-/// Newest messages among which a compacted context looks for its last returns.
-const SEARCHED: usize = 10;
+/// Newest messages among which a bare context looks for its last returns.
+const SEARCHED: usize = 1_000;
 /// Hours that an idempotency key is kept.
 const KEY_HOURS: i64 = 24;
 /// Seconds in which a marked retry without `otid`s is known by its body.
@@ -153,7 +153,11 @@ impl State {
     /// The records of a new run. The inputs of a first send that a restart interrupted are not appended twice.
     fn accept(&self, request: RunRequest, first: Option<&Run>) -> (Run, (Inbox, Option<[u8; 32]>)) {
         let now = clock::now();
-        let committed_before = first.is_some_and(|first| first.steps > 0);
+        let in_context = |first: &Run| {
+            let of_first = |message: &Arc<Message>| message.run_id == Some(first.id);
+            first.steps > 0 || self.window.iter().any(of_first)
+        };
+        let committed_before = first.is_some_and(in_context);
         let otids = otids(request.answer.as_ref(), &request.inputs);
         let inputs = if committed_before {
             Vec::new()
@@ -258,7 +262,11 @@ impl State {
             (Some(Answer::Settles(_, approvals)), Some(answers)) => answers.approvals = approvals,
             (Some(Answer::Again), answer) => {
                 *answer = None;
-                if open.inbox.inputs.is_empty() {
+                let unanswered = self
+                    .window
+                    .last()
+                    .is_some_and(|last| last.role == Role::User);
+                if open.inbox.inputs.is_empty() && !unanswered {
                     open.inbox.inputs.push(keep_alive());
                     open.inbox.input_ids.push(MessageId::new());
                 }

@@ -7,7 +7,7 @@ use crate::domain::clock;
 use crate::domain::history::{Compiled, Head};
 use crate::domain::id::{RunId, StepId};
 use crate::domain::memory::CoreMemory;
-use crate::domain::message::{Message, Role, ToolReturn};
+use crate::domain::message::{Message, Role, ToolReturn, ToolStatus};
 use crate::domain::prompt::{self, PromptInput};
 use crate::domain::run::{End, Inbox, Phase, Run, RunStatus, Step, StepStatus, StopReason};
 use crate::domain::step;
@@ -64,10 +64,7 @@ impl State {
         reply: Reply<Committed>,
     ) -> Result<(), ActorProcessingErr> {
         let run = commit.run;
-        let result = self
-            .commit(commit)
-            .await
-            .map(|messages| Committed { messages });
+        let result = self.commit(commit).await;
         super::settle(reply, result)?;
         if !self.open.contains_key(&run) {
             self.start_next().await?;
@@ -95,10 +92,7 @@ impl State {
 
     /// One batch: messages, context list, block edits, step record, run progress; with a stop reason also the run's end.
     /// Answers with what the step wrote, without the inputs.
-    pub(super) async fn commit(
-        &mut self,
-        mut commit: StepCommit,
-    ) -> Result<Vec<Arc<Message>>, InFlight> {
+    pub(super) async fn commit(&mut self, mut commit: StepCommit) -> Result<Committed, InFlight> {
         let Some(open) = self.open.get(&commit.run) else {
             return Err(Refused::NoSuchRun(commit.run).into());
         };
@@ -169,10 +163,11 @@ impl State {
             draft.input(input, step, now);
         }
         draft.progress(open, commit);
-        if let Some(end) = &commit.stop {
+        let stop = draft.stop(commit);
+        if let Some(end) = &stop {
             draft.end(open, end, now);
         }
-        draft.step(commit);
+        draft.step(commit, stop.as_ref());
         draft.write(self);
         Ok(draft)
     }
@@ -245,7 +240,7 @@ impl State {
     }
 
     /// After the batch is written: memory follows, the run is told, an ended run leaves its lane.
-    fn adopt(&mut self, draft: Draft) -> Vec<Arc<Message>> {
+    fn adopt(&mut self, draft: Draft) -> Committed {
         self.head = draft.head;
         if draft.forgets {
             self.window.truncate(1);
@@ -255,11 +250,12 @@ impl State {
         {
             *first = system;
         }
-        if draft.inputs_in_context {
-            self.window.extend(draft.inputs.iter().cloned());
-        }
-        self.window.extend(draft.messages.iter().cloned());
+        let inputs = draft.inputs.iter().filter(|_| draft.inputs_in_context);
+        let mut added: Vec<Arc<Message>> = inputs.chain(&draft.messages).cloned().collect();
+        added.sort_by_key(|message| message.sequence);
+        self.window.extend(added);
         let run = draft.record.id;
+        let stop = draft.record.stop_reason.filter(|_| draft.inbox.is_none());
         let ended = draft
             .inbox
             .is_none()
@@ -279,7 +275,10 @@ impl State {
             (None, Some(ended)) => self.forget_run(&ended),
             (None, None) => (),
         }
-        draft.messages
+        Committed {
+            messages: draft.messages,
+            stop,
+        }
     }
 
     fn forget_run(&mut self, ended: &Arc<Run>) {
@@ -581,15 +580,33 @@ impl Draft {
         self.inbox = None;
     }
 
-    fn step(&mut self, commit: &StepCommit) {
+    /// The end that the commit carries, as its proviso turned out.
+    fn stop(&self, commit: &StepCommit) -> Option<End> {
+        let Some(proviso) = &commit.proviso else {
+            return commit.stop.clone();
+        };
+        let mut ends = self
+            .messages
+            .iter()
+            .flat_map(|message| &message.tool_returns);
+        let holds = ends.any(|end| {
+            end.status == ToolStatus::Success && proviso.calls.contains(&end.tool_call_id)
+        });
+        if holds {
+            commit.stop.clone()
+        } else {
+            proviso.otherwise.clone()
+        }
+    }
+
+    fn step(&mut self, commit: &StepCommit, stop: Option<&End>) {
         let Some(mut step) = commit.step.clone() else {
             return;
         };
-        if let Some(end) = commit
-            .stop
-            .as_ref()
-            .filter(|_| step.status == StepStatus::Pending)
-        {
+        if commit.proviso.is_some() {
+            step.stop_reason = stop.map(|end| end.stop_reason);
+        }
+        if let Some(end) = stop.filter(|_| step.status == StepStatus::Pending) {
             step.status = if end.stop_reason == StopReason::Cancelled {
                 StepStatus::Cancelled
             } else {

@@ -185,6 +185,7 @@ impl State {
             calls: Vec::new(),
             reminders: Vec::new(),
             stop: None,
+            proviso: None,
         };
         match &inbox.progress.phase {
             Phase::Tools {

@@ -5,7 +5,7 @@
 //! Restart  its run decides: once, if the model had not spoken yet.
 
 use super::Msg as RunMsg;
-use crate::actors::agent::{self, CallEnd, CallResult, Committed, Mail, StepCommit};
+use crate::actors::agent::{self, CallEnd, CallResult, Committed, Mail, Proviso, StepCommit};
 use crate::actors::ask::{DEADLINE, Mailbox, ask, tell};
 use crate::actors::house::House;
 use crate::actors::refused::Refused;
@@ -248,48 +248,9 @@ impl Turn {
             .ask_model(&mut draft)
             .await
             .map_err(|error| WorkerEnd::Failed(error.into()))?;
-        let parallel = self.context.config.parallel_calls() && self.rules.parallel_calls();
-        let next = step::next(&mut answer, parallel);
         let last = number >= self.context.max_steps;
-        let message = self.message(&draft, draft.message_id);
-        let (said, calls, decided) = match next {
-            Next::Stop(StopReason::EndTurn) => {
-                let said = step::assistant_message(message, &answer)
-                    .into_iter()
-                    .collect();
-                (said, Vec::new(), self.bounded(self.rules.after(&[]), last))
-            }
-            Next::Stop(reason) => {
-                let said = step::assistant_message(message, &answer)
-                    .into_iter()
-                    .collect();
-                (said, Vec::new(), After::Ends(reason))
-            }
-            Next::Call(planned) => {
-                let due = self.hold_against_rules(&mut answer, planned);
-                let waits: HashSet<&str> = due
-                    .iter()
-                    .filter(|due| due.refused.is_none() && self.waiting.contains(&due.call.name))
-                    .map(|due| due.call.id.as_str())
-                    .collect();
-                if waits.is_empty() {
-                    let said: Vec<Message> = step::assistant_message(message, &answer)
-                        .into_iter()
-                        .collect();
-                    let ends = self
-                        .run_tools(&mut draft.step.timing, &said, due, Some(&draft.step.id))
-                        .await?;
-                    let (calls, called): (Vec<_>, Vec<_>) = ends.into_iter().unzip();
-                    (said, calls, self.bounded(self.rules.after(&called), last))
-                } else {
-                    // Nothing is run while one call waits (agent-loop §9).
-                    let waits = |call: &ToolCall| waits.contains(call.id.as_str());
-                    let said = step::request_messages(message, &answer, waits);
-                    (said, Vec::new(), After::Ends(StopReason::RequiresApproval))
-                }
-            }
-        };
-        let stop = ends(&decided);
+        let outcome = self.carry_out(&mut draft, &mut answer, last).await?;
+        let stop = ends(&outcome.after);
         draft.step.usage = answer.usage;
         draft.step.status = if stop.is_some_and(|stop| stop.status() == RunStatus::Failed) {
             StepStatus::Failed
@@ -299,19 +260,62 @@ impl Turn {
         draft.step.stop_reason = stop;
         draft.step.timing.step_ns = Some(nanos(draft.started.elapsed()));
         self.house.store.put_trace(draft.step.id, &answer.trace);
-        let commit = StepCommit {
-            run: self.record.id,
-            reminders: self.reminders(&decided, draft.step.id),
-            step: Some(draft.step),
-            said,
-            calls,
-            stop: stop.map(End::of),
-        };
-        let committed = self.commit(commit).await?;
+        let step_id = draft.step.id;
+        let committed = self
+            .commit(outcome.commit(self, Some(draft.step), step_id))
+            .await?;
         self.rules
             .replay(committed.messages.iter().map(AsRef::as_ref));
         self.context.messages.extend(committed.messages);
-        Ok(stop)
+        Ok(committed.stop)
+    }
+
+    /// What an answer leads to: words, calls that are run, or a request where one of them waits.
+    async fn carry_out(
+        &self,
+        draft: &mut Draft,
+        answer: &mut Answer,
+        last: bool,
+    ) -> Result<StepOutcome, WorkerEnd> {
+        let message = self.message(draft, draft.message_id);
+        let planned = match step::next(answer, self.parallel_calls()) {
+            Next::Call(planned) => planned,
+            Next::Stop(reason) => {
+                let after = match reason {
+                    StopReason::EndTurn => self.bounded(self.rules.after(&[]), last),
+                    reason => After::Ends(reason),
+                };
+                let said = step::assistant_message(message, answer);
+                return Ok(StepOutcome::of_words(said.into_iter().collect(), after));
+            }
+        };
+        let due = self.hold_against_rules(answer, planned);
+        let waits: HashSet<&str> = due
+            .iter()
+            .filter(|due| due.refused.is_none() && self.waiting.contains(&due.call.name))
+            .map(|due| due.call.id.as_str())
+            .collect();
+        if !waits.is_empty() {
+            // Nothing is run while one call waits (agent-loop §9).
+            let waits = |call: &ToolCall| waits.contains(call.id.as_str());
+            let said = step::request_messages(message, answer, waits);
+            let after = After::Ends(StopReason::RequiresApproval);
+            return Ok(StepOutcome::of_words(said, after));
+        }
+        let said: Vec<Message> = step::assistant_message(message, answer)
+            .into_iter()
+            .collect();
+        let ends = self
+            .run_tools(&mut draft.step.timing, &said, due, Some(&draft.step.id))
+            .await?;
+        let called: Vec<Called> = ends.iter().map(|(_, called)| called.clone()).collect();
+        let after = self.bounded(self.rules.after(&called), last);
+        Ok(StepOutcome {
+            said,
+            proviso: self.proviso(&after, &ends, last),
+            calls: ends.into_iter().map(|(end, _)| end).collect(),
+            after,
+        })
     }
 
     /// Carries out what was answered to a request: no model call and no step of its own. The turn goes on with a step, unless
@@ -341,32 +345,53 @@ impl Turn {
             });
         let due = due.collect();
         let said = vec![pending.response(self.record.id, answers)];
-        let ends_of_calls = self
+        let ends = self
             .run_tools(&mut StepTiming::default(), &said, due, None)
             .await?;
-        let (calls, called): (Vec<_>, Vec<_>) = ends_of_calls.into_iter().unzip();
+        let called: Vec<Called> = ends.iter().map(|(_, called)| called.clone()).collect();
+        let last = number >= self.context.max_steps && follow_ups.is_empty();
         let after = match self.rules.after(&called) {
             After::Ends(_) if !follow_ups.is_empty() => After::GoesOn,
-            after => self.bounded(
-                after,
-                number >= self.context.max_steps && follow_ups.is_empty(),
-            ),
+            after => self.bounded(after, last),
         };
-        let stop = ends(&after);
-        let step_id = pending.request.step_id.unwrap_or_else(StepId::new);
-        let commit = StepCommit {
-            run: self.record.id,
-            step: None,
+        let outcome = StepOutcome {
             said,
-            calls,
-            reminders: self.reminders(&after, step_id),
-            stop: stop.map(End::of),
+            proviso: self.proviso(&after, &ends, last),
+            calls: ends.into_iter().map(|(end, _)| end).collect(),
+            after,
         };
-        let committed = self.commit(commit).await?;
+        let step_id = pending.request.step_id.unwrap_or_else(StepId::new);
+        let committed = self.commit(outcome.commit(self, None, step_id)).await?;
         self.rules.record(&called);
         self.context.messages.extend(committed.messages);
         self.context.messages.extend(follow_ups);
-        Ok(stop)
+        Ok(committed.stop)
+    }
+
+    fn parallel_calls(&self) -> bool {
+        self.context.config.parallel_calls() && self.rules.parallel_calls()
+    }
+
+    /// The calls on whose success an end rests, and what follows if none of them succeeds: what an edit of memory comes to
+    /// is known when it is committed.
+    fn proviso(&self, decided: &After, calls: &[(CallEnd, Called)], last: bool) -> Option<Proviso> {
+        ends(decided)?;
+        let is_edit = |end: &CallEnd| matches!(end.result, CallResult::Edit(_));
+        let failed = calls.iter().map(|(end, called)| Called {
+            tool: called.tool.clone(),
+            outcome: if is_edit(end) {
+                Outcome::Failed(Value::Null)
+            } else {
+                called.outcome.clone()
+            },
+        });
+        let failed: Vec<Called> = failed.collect();
+        let otherwise = self.bounded(self.rules.after(&failed), last);
+        let edits = calls.iter().filter(|(end, _)| is_edit(end));
+        (otherwise != *decided).then(|| Proviso {
+            calls: edits.map(|(end, _)| end.call_id.clone()).collect(),
+            otherwise: ends(&otherwise).map(End::of),
+        })
     }
 
     /// What follows when no further step may be taken.
@@ -474,6 +499,7 @@ impl Turn {
             messages: std::mem::take(&mut self.context.messages),
             tools: offer.tools,
             choice: offer.choice,
+            parallel_calls: self.parallel_calls(),
             stream: self.token_stream,
             user: self.context.agent.created_by.to_string(),
         };
@@ -570,7 +596,6 @@ impl Turn {
             name,
             arguments,
         } = call;
-        tell(&self.run, RunMsg::ToolStarted(name.clone()));
         let tool = self.tool(&name);
         let journalled = refused.is_none()
             && arguments.is_ok()
@@ -582,6 +607,7 @@ impl Turn {
                 if journalled {
                     self.journal(origin, &id).await?;
                 }
+                tell(&self.run, RunMsg::ToolStarted(name.clone()));
                 let result = self.execute(&name, arguments).await;
                 let outcome = outcome(&result);
                 (result, outcome)
@@ -682,6 +708,37 @@ impl Turn {
 
     fn tell_agent(&self, message: agent::Msg) {
         tell(&self.agent, Mail::new(message, &self.agent_mailbox));
+    }
+}
+
+/// What a step, or an answer to a request, comes to before it is committed.
+struct StepOutcome {
+    said: Vec<Message>,
+    calls: Vec<CallEnd>,
+    after: After,
+    proviso: Option<Proviso>,
+}
+
+impl StepOutcome {
+    fn of_words(said: Vec<Message>, after: After) -> Self {
+        Self {
+            said,
+            calls: Vec::new(),
+            after,
+            proviso: None,
+        }
+    }
+
+    fn commit(self, turn: &Turn, step: Option<Step>, step_id: StepId) -> StepCommit {
+        StepCommit {
+            run: turn.record.id,
+            step,
+            said: self.said,
+            calls: self.calls,
+            reminders: turn.reminders(&self.after, step_id),
+            stop: ends(&self.after).map(End::of),
+            proviso: self.proviso,
+        }
     }
 }
 

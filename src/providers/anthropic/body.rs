@@ -179,7 +179,7 @@ fn tool_choice(request: &ModelRequest, thinks: bool) -> Option<Choice<'_>> {
         ToolChoice::Must | ToolChoice::Named(_) => Choice::of("any"),
     };
     Some(Choice {
-        disable_parallel_tool_use: !request.config.parallel_calls(),
+        disable_parallel_tool_use: !request.parallel_calls,
         ..choice
     })
 }

@@ -160,7 +160,8 @@ impl<'a> Body<'a> {
             } else {
                 tool_choice(&request.choice, dialect)
             },
-            parallel_tool_calls: (!offered.is_empty() && !reasons).then(|| config.parallel_calls()),
+            parallel_tool_calls: (!offered.is_empty() && !reasons)
+                .then_some(request.parallel_calls),
             response_format: response_format(config.response_format.as_ref()),
             temperature: temperature(config, reasons),
             frequency_penalty: config.frequency_penalty.filter(|_| !reasons),

@@ -147,7 +147,8 @@ impl<'a> Body<'a> {
             } else {
                 tool_choice(&request.choice)
             },
-            parallel_tool_calls: (!offered.is_empty() && !reasons).then(|| config.parallel_calls()),
+            parallel_tool_calls: (!offered.is_empty() && !reasons)
+                .then_some(request.parallel_calls),
             text: TextOptions::new(config),
             temperature: (!reasons).then_some(config.temperature),
             max_output_tokens: config.max_tokens,

@@ -261,8 +261,8 @@ fn tools_are_chosen_freely_by_a_model_that_thinks_and_as_told_by_one_that_does_n
     let choice = |thinks: bool, choice: ToolChoice, parallel: bool| {
         let mut request = request(SONNET, |config| {
             config.enable_reasoner = thinks;
-            config.parallel_tool_calls = Some(parallel);
         });
+        request.parallel_calls = parallel;
         (request.tools, request.choice) = (Arc::new([tool("a"), tool("b")]), choice);
         let body = sent(&request);
         (
