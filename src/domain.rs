@@ -9,6 +9,7 @@ pub mod compaction;
 pub mod creation;
 pub mod error;
 pub mod frame;
+pub mod heartbeat;
 pub mod history;
 pub mod id;
 pub mod memory;

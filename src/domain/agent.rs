@@ -52,10 +52,42 @@ impl AgentType {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// Whether its model answers with a call always, as long as it is offered a tool (agent-loop §1).
-    pub fn must_call(self) -> bool {
-        self != Self::LettaV1Agent
+    /// How its turns go (agent-loop §1).
+    pub fn turn_loop(self) -> TurnLoop {
+        match self {
+            Self::LettaV1Agent => TurnLoop::Native,
+            Self::SleeptimeAgent => TurnLoop::NativeForced,
+            Self::MemgptAgent
+            | Self::MemgptV2Agent
+            | Self::ReactAgent
+            | Self::WorkflowAgent
+            | Self::SplitThreadAgent
+            | Self::VoiceConvoAgent
+            | Self::VoiceSleeptimeAgent => TurnLoop::Heartbeat,
+        }
     }
+
+    /// Whether its model answers with a call always, as long as it is offered a tool.
+    pub fn must_call(self) -> bool {
+        self.turn_loop() != TurnLoop::Native
+    }
+
+    /// Whether each of its turns starts from an empty window, whatever its settings say.
+    pub fn forgets(self) -> bool {
+        self == Self::WorkflowAgent
+    }
+}
+
+/// How the turns of an agent go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TurnLoop {
+    /// The model calls tools as it likes, and an answer without calls ends the turn.
+    Native,
+    /// The same, but the model is made to call a tool as long as one is offered.
+    NativeForced,
+    /// One call a step, always, and with it the model says whether it wants another step (`heartbeat`). What it writes
+    /// as text is thought.
+    Heartbeat,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -81,6 +113,7 @@ pub struct Agent {
     /// IANA zone.
     pub timezone: String,
     pub hidden: Option<bool>,
+    /// Each turn starts from an empty window. Always so for the types that forget.
     pub message_buffer_autoclear: bool,
     pub enable_sleeptime: Option<bool>,
     pub max_files_open: Option<u64>,
@@ -256,6 +289,7 @@ impl AgentChange {
             &mut agent.message_buffer_autoclear,
             change.message_buffer_autoclear,
         );
+        agent.message_buffer_autoclear |= agent.agent_type.forgets();
         set_some(&mut agent.description, change.description);
         set_some(&mut agent.metadata, change.metadata);
         set_some(&mut agent.embedding_config, change.embedding_config);

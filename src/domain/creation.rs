@@ -166,8 +166,7 @@ pub fn create(request: CreateAgent, known: &[Arc<Tool>], by: UserId) -> Result<N
             .collect(),
         identities: request.identities,
         timezone,
-        message_buffer_autoclear: request.message_buffer_autoclear
-            || request.agent_type == AgentType::WorkflowAgent,
+        message_buffer_autoclear: request.message_buffer_autoclear || request.agent_type.forgets(),
         enable_sleeptime: request.enable_sleeptime,
         max_files_open: request.max_files_open,
         per_file_view_window_char_limit: request.per_file_view_window_char_limit,

@@ -49,12 +49,46 @@ impl DeltaFrame {
     pub fn message_type(&self) -> &'static str {
         match self.delta {
             Delta::Text(_) => "assistant_message",
-            Delta::Reasoning(_) => "reasoning_message",
+            Delta::Reasoning(_) | Delta::Thought(_) => "reasoning_message",
             Delta::OmittedReasoning | Delta::RedactedReasoning(_) => "hidden_reasoning_message",
             Delta::CallName { .. } | Delta::CallArguments { .. } if self.waits => {
                 "approval_request_message"
             }
             Delta::CallName { .. } | Delta::CallArguments { .. } => "tool_call_message",
         }
+    }
+}
+
+/// Numbers the deltas of one message by the piece that they are a part of, as `piece::pieces` numbers those of the stored
+/// message: what a model thinks in its own channel and what it thinks in words are two pieces of one message type.
+#[derive(Debug, Default)]
+pub struct PieceIndex {
+    index: u8,
+    kind: Option<Kind>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Reasoning,
+    Thought,
+    Hidden,
+    Call,
+}
+
+impl PieceIndex {
+    pub fn of(&mut self, delta: &Delta) -> u8 {
+        let kind = match delta {
+            Delta::Text(_) => Kind::Text,
+            Delta::Reasoning(_) => Kind::Reasoning,
+            Delta::Thought(_) => Kind::Thought,
+            Delta::OmittedReasoning | Delta::RedactedReasoning(_) => Kind::Hidden,
+            Delta::CallName { .. } | Delta::CallArguments { .. } => Kind::Call,
+        };
+        if self.kind.is_some_and(|before| before != kind) {
+            self.index = self.index.saturating_add(1).min(127);
+        }
+        self.kind = Some(kind);
+        self.index
     }
 }

@@ -212,7 +212,10 @@ pub enum ToolChoice {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Delta {
     Text(String),
+    /// From the model's own channel.
     Reasoning(String),
+    /// What a model of the heartbeat loop thinks in words. No provider sends it: `heartbeat::live` makes it.
+    Thought(String),
     /// Thinking happened and is not shown.
     OmittedReasoning,
     RedactedReasoning(String),

@@ -1,5 +1,6 @@
 //! One stored message as clients see it: several pieces, each of one message type (messages-and-search §4).
 
+use super::agent::TurnLoop;
 use super::compaction::Trigger;
 use super::compaction::summary::{self, Stats};
 use super::id::{ConversationId, MessageId, RunId, StepId};
@@ -9,6 +10,8 @@ use super::message::{
 use super::run::View;
 use jiff::Timestamp;
 use serde_json::Value;
+use std::borrow::Cow;
+use std::collections::HashSet;
 
 /// A piece of a stored message, ready to be shown.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,6 +101,8 @@ pub struct Reading<'a> {
     pub text_is_reply: bool,
     /// Calls to the message tool become assistant messages.
     pub unwrap_calls: bool,
+    /// The return of such a call is hidden wherever it stands; otherwise only in the page that shows its call.
+    pub hides_returns: bool,
     /// Summaries are shown as such; otherwise as the user message that the model reads.
     pub shows_summaries: bool,
 }
@@ -109,7 +114,27 @@ impl<'a> Reading<'a> {
             view,
             text_is_reply: true,
             unwrap_calls: false,
+            hides_returns: false,
             shows_summaries: false,
+        }
+    }
+
+    /// As the heartbeat loop shows what it just did: text is thought, and the message tool speaks.
+    pub fn heartbeat(view: &'a View) -> Self {
+        Self {
+            view,
+            text_is_reply: false,
+            unwrap_calls: view.use_assistant_message,
+            hides_returns: view.use_assistant_message,
+            shows_summaries: false,
+        }
+    }
+
+    /// As the loop of a run shows what it just did: in answers, streams and callbacks.
+    pub fn live(view: &'a View, turn_loop: TurnLoop) -> Self {
+        match turn_loop {
+            TurnLoop::Native | TurnLoop::NativeForced => Self::native(view),
+            TurnLoop::Heartbeat => Self::heartbeat(view),
         }
     }
 
@@ -119,6 +144,7 @@ impl<'a> Reading<'a> {
             view,
             text_is_reply,
             unwrap_calls: view.use_assistant_message,
+            hides_returns: false,
             shows_summaries: false,
         }
     }
@@ -175,30 +201,31 @@ pub fn pieces(message: &Message, reading: &Reading<'_>) -> Vec<Piece> {
 /// The pieces of several messages of one page. In a list that unwraps calls, the return of the message tool is hidden
 /// when its call stands in the same page.
 pub fn page_pieces<M: AsRef<Message>>(messages: &[M], reading: &Reading<'_>) -> Vec<Piece> {
-    let said: Vec<&str> = if reading.unwrap_calls {
-        let calls = messages
-            .iter()
-            .flat_map(|message| &message.as_ref().tool_calls);
-        calls
-            .filter(|call| call.name == reading.view.assistant_message_tool_name)
-            .map(|call| call.id.as_str())
-            .collect()
-    } else {
-        Vec::new()
-    };
-    let hidden = |message: &Message| {
-        message.role == Role::Tool
-            && message
-                .tool_returns
-                .iter()
-                .any(|end| said.contains(&end.tool_call_id.as_str()))
-    };
-    messages
-        .iter()
-        .map(AsRef::as_ref)
-        .filter(|message| !hidden(message))
-        .flat_map(|message| pieces(message, reading))
-        .collect()
+    // Some models number their calls anew in each answer, so an id names a call within its step only.
+    let mut said: HashSet<(Option<StepId>, &str)> = HashSet::new();
+    let messages = || messages.iter().map(AsRef::as_ref);
+    if reading.unwrap_calls {
+        for message in messages().filter(|message| message.role == Role::Assistant) {
+            let calls = message.tool_calls.iter();
+            let says = calls.filter(|call| call.name == reading.view.assistant_message_tool_name);
+            said.extend(says.map(|call| (message.step_id, call.id.as_str())));
+        }
+    }
+    let mut shown = Vec::new();
+    for message in messages() {
+        let ends = &message.tool_returns;
+        let hidden =
+            |end: &ToolReturn| said.contains(&(message.step_id, end.tool_call_id.as_str()));
+        if message.role != Role::Tool || !ends.iter().any(hidden) {
+            shown.extend(pieces(message, reading));
+        } else if !ends.iter().all(hidden) {
+            // Calls of other tools were made beside it: their returns stay.
+            let mut rest = message.clone();
+            rest.tool_returns.retain(|end| !hidden(end));
+            shown.extend(pieces(&rest, reading));
+        }
+    }
+    shown
 }
 
 fn bodies(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
@@ -210,6 +237,7 @@ fn bodies(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
             content: user_content(message),
         }],
         Role::Summary => vec![summary(message, reading)],
+        Role::Tool if reading.hides_returns && is_of_message_tool(message, reading) => Vec::new(),
         Role::Tool => vec![Body::ToolReturns(message.tool_returns.clone())],
         Role::Assistant => {
             let mut bodies = spoken(message, reading);
@@ -225,6 +253,11 @@ fn bodies(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
             bodies
         }
     }
+}
+
+/// A tool message is named by its first call, and the heartbeat loop makes one.
+fn is_of_message_tool(message: &Message, reading: &Reading<'_>) -> bool {
+    message.name.as_ref() == Some(&reading.view.assistant_message_tool_name)
 }
 
 fn summary(message: &Message, reading: &Reading<'_>) -> Body {
@@ -266,7 +299,8 @@ fn unpacked(text: &str) -> String {
     envelope().unwrap_or_else(|| text.to_owned())
 }
 
-fn spoken(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
+/// Stands between what a model thinks as text and what it thinks in an argument.
+pub fn spoken(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
     let mut bodies: Vec<Body> = Vec::new();
     for part in &message.content {
         match part {
@@ -276,35 +310,20 @@ fn spoken(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
                     content: text.clone(),
                 }),
             },
-            Part::Text { text, .. } => bodies.push(Body::Reasoning {
-                reasoning: text.clone(),
-                native: false,
-                signature: None,
-            }),
+            Part::Text { text, .. } => think(&mut bodies, "", text, false, None),
             Part::Reasoning {
+                native,
                 reasoning,
                 signature,
-                ..
-            } => match bodies.last_mut() {
-                Some(Body::Reasoning {
-                    reasoning: before,
-                    native: true,
-                    signature: last,
-                }) => {
-                    before.push_str(reasoning);
-                    *last = signature.clone().or(last.take());
-                }
-                _ => bodies.push(Body::Reasoning {
-                    reasoning: reasoning.clone(),
-                    native: true,
-                    signature: signature.clone(),
-                }),
-            },
+            } => {
+                let between = if *native { "" } else { SUMMARY_GAP };
+                think(&mut bodies, between, reasoning, *native, signature.clone());
+            }
             Part::SummarizedReasoning { summary, .. } => {
                 summary
                     .iter()
                     .filter(|text| !text.is_empty())
-                    .for_each(|text| summarized(text, &mut bodies));
+                    .for_each(|text| think(&mut bodies, SUMMARY_GAP, text, true, None));
             }
             Part::RedactedReasoning { data } => {
                 bodies.push(Body::RedactedReasoning { data: data.clone() })
@@ -316,22 +335,29 @@ fn spoken(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
     bodies
 }
 
-/// A summary goes on with the reasoning before it, as it does in a stream.
-fn summarized(text: &str, bodies: &mut Vec<Body>) {
-    if let Some(Body::Reasoning {
-        reasoning,
-        native: true,
-        ..
-    }) = bodies.last_mut()
-    {
-        reasoning.push_str(SUMMARY_GAP);
-        reasoning.push_str(text);
-    } else {
-        bodies.push(Body::Reasoning {
-            reasoning: text.to_owned(),
-            native: true,
-            signature: None,
-        });
+/// Adds a thought; one of the same kind that stands right before it is gone on with.
+fn think(
+    bodies: &mut Vec<Body>,
+    between: &str,
+    thought: &str,
+    native: bool,
+    signature: Option<String>,
+) {
+    match bodies.last_mut() {
+        Some(Body::Reasoning {
+            reasoning: before,
+            native: kind,
+            signature: last,
+        }) if *kind == native => {
+            before.push_str(between);
+            before.push_str(thought);
+            *last = signature.or(last.take());
+        }
+        _ => bodies.push(Body::Reasoning {
+            reasoning: thought.to_owned(),
+            native,
+            signature,
+        }),
     }
 }
 
@@ -344,12 +370,10 @@ fn calls(message: &Message, reading: &Reading<'_>, bodies: &mut Vec<Body>) {
             }
             let arguments: Option<Value> = serde_json::from_str(&call.arguments).ok();
             let said = arguments.as_ref().and_then(|arguments| {
-                arguments
-                    .get(&reading.view.assistant_message_tool_kwarg)?
-                    .as_str()
+                quoted(arguments.get(&reading.view.assistant_message_tool_kwarg)?)
             });
             bodies.extend(said.map(|said| Body::Assistant {
-                content: said.to_owned(),
+                content: said.into_owned(),
             }));
         } else {
             collected.push(call.clone());
@@ -357,6 +381,15 @@ fn calls(message: &Message, reading: &Reading<'_>, bodies: &mut Vec<Body>) {
     }
     if !collected.is_empty() {
         bodies.push(Body::ToolCalls(collected));
+    }
+}
+
+/// The words of an argument that is meant to be text: a model that wrote something else is quoted. `None` for null.
+pub(super) fn quoted(value: &Value) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        other => Some(Cow::Owned(other.to_string())),
     }
 }
 
@@ -382,37 +415,4 @@ pub fn return_text(output: &ToolOutput) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::clock;
-    use crate::domain::id::AgentId;
-
-    #[test]
-    fn summaries_that_follow_each_other_are_one_piece_as_in_a_stream() {
-        let thought = |summary: &[&str]| Part::SummarizedReasoning {
-            id: "rs".to_owned(),
-            summary: summary.iter().map(|text| (*text).to_owned()).collect(),
-            encrypted_content: None,
-        };
-        let mut message = Message::new(AgentId::new(), Role::Assistant, clock::now());
-        message.content = vec![
-            thought(&["one", "", "two"]),
-            thought(&[]),
-            thought(&["three"]),
-            Part::of_text("so"),
-            thought(&["four"]),
-        ];
-        let reasoning = |text: &str| Body::Reasoning {
-            reasoning: text.to_owned(),
-            native: true,
-            signature: None,
-        };
-        let said = Body::Assistant {
-            content: "so".to_owned(),
-        };
-        let shown = pieces(&message, &Reading::native(&View::default()));
-        let shown: Vec<Body> = shown.into_iter().map(|piece| piece.body).collect();
-        let expected = [reasoning("one\n\ntwo\n\nthree"), said, reasoning("four")];
-        assert_eq!(shown, expected);
-    }
-}
+mod tests;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub const CONSTRAINT: &str = "[ToolConstraintError]";
 
 /// How the error return of a call starts whose arguments could not be read (`step::PlannedCall::read`).
-const UNREADABLE: &str = "the arguments are not a JSON object";
+pub(super) const UNREADABLE: &str = "the arguments are not a JSON object";
 
 /// The rules of one turn and what was called in it so far.
 ///
@@ -395,6 +395,8 @@ impl Rules {
             Outcome::Misfilled => return After::Ends(StopReason::InvalidToolCall),
             Outcome::NotRun | Outcome::Denied => true,
             _ if self.ends(call) => false,
+            // A terminal tool cannot ask, and its failure is not the end that was meant.
+            Outcome::Failed(_) if self.is_terminal(&call.tool) => true,
             _ => asked || self.has_rule(&call.tool, continues),
         };
         let end = if asked {
@@ -494,8 +496,11 @@ impl Rules {
 
     /// A terminal tool that did its work. One that failed has not said what it was to say.
     fn ends(&self, call: &Called) -> bool {
-        matches!(call.outcome, Outcome::Ran(_))
-            && self.has_rule(&call.tool, |kind| matches!(kind, ToolRuleKind::ExitLoop))
+        matches!(call.outcome, Outcome::Ran(_)) && self.is_terminal(&call.tool)
+    }
+
+    fn is_terminal(&self, tool: &str) -> bool {
+        self.has_rule(tool, |kind| matches!(kind, ToolRuleKind::ExitLoop))
     }
 
     /// The rules on how a turn begins, as far as the agent has their tools.

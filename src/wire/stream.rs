@@ -95,6 +95,11 @@ impl<'a> From<&'a Delta> for Own<'a> {
                 reasoning,
                 signature: None,
             },
+            Delta::Thought(reasoning) => Self::Reasoning {
+                source: "non_reasoner_model",
+                reasoning,
+                signature: None,
+            },
             Delta::OmittedReasoning => Self::Hidden {
                 state: "omitted",
                 hidden_reasoning: None,
@@ -247,6 +252,11 @@ mod tests {
                 Delta::Reasoning("hm".to_owned()),
                 "reasoning_message",
                 r#""source":"reasoner_model","reasoning":"hm","signature":null"#,
+            ),
+            (
+                Delta::Thought("hm".to_owned()),
+                "reasoning_message",
+                r#""source":"non_reasoner_model","reasoning":"hm","signature":null"#,
             ),
             (
                 Delta::OmittedReasoning,

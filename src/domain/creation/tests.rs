@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::agent::AgentChange;
+use crate::domain::agent::{AgentChange, TurnLoop};
 use crate::domain::tool::ToolType;
 
 const KNOWN: [&str; 10] = [
@@ -205,6 +205,139 @@ fn older_types_greet_and_memory_keepers_only_note_the_login() {
     });
     assert_eq!(roles(&lmstudio), [Role::User, Role::Assistant, Role::Tool]);
     assert_eq!(lmstudio.first_messages[1].tool_calls[0].id.len(), 9);
+}
+
+#[test]
+fn each_type_has_its_loop_its_tools_and_its_first_messages() {
+    const GREETS: [Role; 3] = [Role::Assistant, Role::Tool, Role::User];
+    let known: Vec<Arc<Tool>> = KNOWN
+        .into_iter()
+        .chain([
+            "archival_memory_search",
+            "search_memory",
+            "store_memories",
+            "rethink_user_memory",
+            "finish_rethinking_memory",
+        ])
+        .map(|name| Arc::new(tool(name, ToolType::Core)))
+        .collect();
+    let older = "send_message conversation_search core_memory_append core_memory_replace memory memory_apply_patch";
+    let keeper = "memory_replace memory_insert memory_rethink memory_finish_edits";
+    let voice_keeper = "store_memories rethink_user_memory finish_rethinking_memory";
+    let newer = "send_message conversation_search memory_replace memory_insert";
+    type Row = (AgentType, TurnLoop, &'static str, &'static [Role], bool);
+    let table: [Row; 9] = [
+        (
+            AgentType::LettaV1Agent,
+            TurnLoop::Native,
+            "conversation_search memory_replace memory_insert",
+            &[],
+            false,
+        ),
+        (
+            AgentType::SleeptimeAgent,
+            TurnLoop::NativeForced,
+            keeper,
+            &[],
+            false,
+        ),
+        (
+            AgentType::MemgptV2Agent,
+            TurnLoop::Heartbeat,
+            newer,
+            &GREETS,
+            false,
+        ),
+        (
+            AgentType::MemgptAgent,
+            TurnLoop::Heartbeat,
+            older,
+            &GREETS,
+            false,
+        ),
+        (
+            AgentType::ReactAgent,
+            TurnLoop::Heartbeat,
+            "",
+            &GREETS,
+            false,
+        ),
+        (
+            AgentType::WorkflowAgent,
+            TurnLoop::Heartbeat,
+            "",
+            &GREETS,
+            true,
+        ),
+        (
+            AgentType::SplitThreadAgent,
+            TurnLoop::Heartbeat,
+            older,
+            &GREETS,
+            false,
+        ),
+        (
+            AgentType::VoiceConvoAgent,
+            TurnLoop::Heartbeat,
+            "send_message search_memory",
+            &GREETS,
+            false,
+        ),
+        (
+            AgentType::VoiceSleeptimeAgent,
+            TurnLoop::Heartbeat,
+            voice_keeper,
+            &[],
+            false,
+        ),
+    ];
+    for (agent_type, turn_loop, names, first, forgets) in table {
+        let row = agent_type.name();
+        let request = CreateAgent {
+            system: Some("Be kind.".to_owned()),
+            enable_sleeptime: (agent_type == AgentType::VoiceConvoAgent).then_some(true),
+            ..request(agent_type)
+        };
+        let new = create(request, &known, UserId::DEFAULT).unwrap();
+        let has: Vec<&str> = new
+            .agent
+            .tools
+            .iter()
+            .map(|id| {
+                known
+                    .iter()
+                    .find(|tool| tool.id == *id)
+                    .unwrap()
+                    .name
+                    .as_str()
+            })
+            .collect();
+        assert_eq!(has.join(" "), names, "{row}");
+        assert_eq!(roles(&new), first, "{row}");
+        assert_eq!(agent_type.turn_loop(), turn_loop, "{row}");
+        assert_eq!(
+            agent_type.must_call(),
+            turn_loop != TurnLoop::Native,
+            "{row}"
+        );
+        assert_eq!(new.agent.message_buffer_autoclear, forgets, "{row}");
+    }
+}
+
+#[test]
+fn a_workflow_agent_forgets_whatever_is_asked_of_it() {
+    let forgets = |agent_type, wanted| {
+        let mut agent = made(request(agent_type)).agent;
+        let change = AgentChange {
+            message_buffer_autoclear: Some(wanted),
+            ..AgentChange::default()
+        };
+        change.apply(&mut agent, UserId::DEFAULT, clock::now());
+        agent.message_buffer_autoclear
+    };
+    assert!(forgets(AgentType::WorkflowAgent, false));
+    assert!(forgets(AgentType::MemgptAgent, true));
+    assert!(!forgets(AgentType::MemgptAgent, false));
 }
 
 #[test]

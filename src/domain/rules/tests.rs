@@ -879,6 +879,22 @@ fn the_heartbeat_loop_ends_or_goes_on() {
             After::Ends(StopReason::ToolRule),
         ),
         (
+            "terminal, and failed",
+            vec![terminal("a")],
+            not("a", Outcome::Failed(json!("no"))),
+            !asked,
+            !last,
+            After::GoesOn,
+        ),
+        (
+            "failed, and not asked",
+            vec![],
+            not("a", Outcome::Failed(json!("no"))),
+            !asked,
+            !last,
+            After::Ends(EndTurn),
+        ),
+        (
             "continues",
             vec![go_on("a")],
             ok(),
