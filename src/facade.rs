@@ -5,6 +5,7 @@ mod delivery;
 mod error;
 mod extract;
 mod guard;
+mod misfit;
 mod routes;
 mod sse;
 mod turn;

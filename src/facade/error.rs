@@ -1,5 +1,6 @@
 //! The one ingress error table: kinds become status codes here, and bodies have the contract's shapes (wire-rules §1, 2, 7).
 
+use super::misfit::Misfit;
 use crate::actors::refused::Refused;
 use crate::domain::error::Kind;
 use crate::domain::id::BadId;
@@ -44,15 +45,11 @@ impl ApiError {
     /// A part of the request that does not fit the schema: where, what kind of problem, why, and what was there.
     pub(crate) fn invalid(
         loc: &[&str],
-        kind: &str,
+        kind: &'static str,
         message: impl Display,
-        input: impl Display,
+        input: impl Into<Value>,
     ) -> Self {
-        let entry = entry(loc, kind, &message.to_string(), &input.to_string(), None);
-        Self::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            json!({"trace_id": "", "detail": format!("[{entry}]")}),
-        )
+        Misfit::new(loc, kind, message, input).into()
     }
 
     /// A check on the whole request.
@@ -98,54 +95,21 @@ impl ApiError {
         let pattern = format!(
             "^{prefix}-[0-9a-f]{{8}}-[0-9a-f]{{4}}-4[0-9a-f]{{3}}-[89ab][0-9a-f]{{3}}-[0-9a-f]{{12}}$"
         );
-        let message = format!("String should match pattern '{prefix}-{{uuid4}}'");
-        let entry = entry(
-            &["path", name],
-            "string_pattern_mismatch",
-            &message,
-            &bad.input,
-            Some(&pattern),
-        );
-        let example = format!("{prefix}-123e4567-e89b-42d3-8456-426614174000");
-        Self::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            json!({"trace_id": "", "detail": format!("[{entry}]"), "examples": [example]}),
-        )
+        let message = format_args!("String should match pattern '{prefix}-{{uuid4}}'");
+        let input = bad.input.as_str();
+        let misfit = Misfit::new(&["path", name], "string_pattern_mismatch", message, input);
+        let mut error = Self::from(misfit.with("pattern", pattern));
+        error.body["examples"] = json!([format!("{prefix}-123e4567-e89b-42d3-8456-426614174000")]);
+        error
     }
 }
 
-/// One entry of the textual list in `detail`.
-fn entry(loc: &[&str], kind: &str, message: &str, input: &str, pattern: Option<&str>) -> String {
-    let comma = if loc.len() == 1 { "," } else { "" };
-    let loc: Vec<String> = loc
-        .iter()
-        .map(|part| {
-            if part.bytes().all(|b| b.is_ascii_digit()) && !part.is_empty() {
-                (*part).to_owned()
-            } else {
-                quoted(part)
-            }
-        })
-        .collect();
-    let ctx = pattern
-        .map(|pattern| format!(", 'ctx': {{'pattern': {}}}", quoted(pattern)))
-        .unwrap_or_default();
-    let input: String = input.chars().take(200).collect();
-    format!(
-        "{{'type': {}, 'loc': ({}{comma}), 'msg': {}, 'input': {}{ctx}}}",
-        quoted(kind),
-        loc.join(", "),
-        quoted(message),
-        quoted(&input)
-    )
-}
-
-fn quoted(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('\n', "\\n");
-    if escaped.contains('\'') && !escaped.contains('"') {
-        format!("\"{escaped}\"")
-    } else {
-        format!("'{}'", escaped.replace('\'', "\\'"))
+impl From<Misfit> for ApiError {
+    fn from(misfit: Misfit) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            json!({"trace_id": "", "detail": format!("[{misfit}]")}),
+        )
     }
 }
 

@@ -1,19 +1,21 @@
 //! What every request needs, read once: who asks, the ids in the path, the query, the body.
 
+mod json;
+mod params;
+
+pub(crate) use self::json::read;
+pub(crate) use self::params::{Params, time};
 use super::Facade;
 use super::error::ApiError;
 use crate::domain::id::{BadId, UserId};
-use crate::domain::page::{Order, Page};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use bytes::BytesMut;
 use futures_util::StreamExt;
-use jiff::Timestamp;
-use jiff::civil::DateTime;
 use serde::de::DeserializeOwned;
-use serde_path_to_error::Segment;
+use serde_json::Value;
 use std::str::FromStr;
 
 /// Who asks, and which generation of clients they belong to (wire-rules §3).
@@ -71,8 +73,9 @@ impl<T: FromStr<Err = BadId> + Send> FromRequestParts<Facade> for PathId<T> {
 
     async fn from_request_parts(parts: &mut Parts, facade: &Facade) -> Result<Self, ApiError> {
         let pairs = Path::<Vec<(String, String)>>::from_request_parts(parts, facade).await;
-        let pairs = pairs
-            .map_err(|error| ApiError::invalid(&["path"], "value_error", error.body_text(), ""))?;
+        let pairs = pairs.map_err(|error| {
+            ApiError::invalid(&["path"], "value_error", error.body_text(), Value::Null)
+        })?;
         let (name, text) = pairs
             .0
             .into_iter()
@@ -97,156 +100,6 @@ pub(crate) fn run_id(text: &str) -> Result<crate::domain::id::RunId, ApiError> {
     })
 }
 
-/// The query: a multimap, unknown names are ignored, lists are repeated names.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Params(Vec<(String, String)>);
-
-impl FromRequestParts<Facade> for Params {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &Facade) -> Result<Self, ApiError> {
-        Ok(Self::parse(parts.uri.query().unwrap_or_default()))
-    }
-}
-
-impl Params {
-    pub(crate) fn parse(query: &str) -> Self {
-        Self(
-            url::form_urlencoded::parse(query.as_bytes())
-                .into_owned()
-                .collect(),
-        )
-    }
-
-    /// The last value of that name.
-    pub(crate) fn text(&self, name: &str) -> Option<String> {
-        self.0
-            .iter()
-            .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.clone())
-    }
-
-    pub(crate) fn all(&self, name: &str) -> Vec<String> {
-        self.0
-            .iter()
-            .filter(|(key, _)| key == name)
-            .map(|(_, value)| value.clone())
-            .collect()
-    }
-
-    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, ApiError> {
-        let bad = |text: &str| {
-            ApiError::invalid(
-                &["query", name],
-                "int_parsing",
-                "Input should be a valid integer",
-                text,
-            )
-        };
-        self.text(name)
-            .map(|text| text.parse().map_err(|_| bad(&text)))
-            .transpose()
-    }
-
-    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, ApiError> {
-        let read = |text: String| match text.to_ascii_lowercase().as_str() {
-            "true" | "1" | "on" | "yes" | "t" | "y" => Ok(true),
-            "false" | "0" | "off" | "no" | "f" | "n" => Ok(false),
-            _ => Err(ApiError::invalid(
-                &["query", name],
-                "bool_parsing",
-                "Input should be a valid boolean",
-                text,
-            )),
-        };
-        self.text(name).map(read).transpose()
-    }
-
-    pub(crate) fn id<T: FromStr<Err = BadId>>(&self, name: &str) -> Result<Option<T>, ApiError> {
-        let bad = |bad: BadId| {
-            ApiError::invalid(
-                &["query", name],
-                "string_pattern_mismatch",
-                &bad,
-                &bad.input,
-            )
-        };
-        self.text(name)
-            .map(|text| text.parse().map_err(bad))
-            .transpose()
-    }
-
-    /// Any ISO 8601 form; without a zone it is UTC.
-    pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
-        let bad = |text: &str| {
-            ApiError::invalid(
-                &["query", name],
-                "datetime_parsing",
-                "Input should be a valid datetime",
-                text,
-            )
-        };
-        self.text(name)
-            .map(|text| time(&text).ok_or_else(|| bad(&text)))
-            .transpose()
-    }
-
-    pub(crate) fn order(&self, default: Order) -> Result<Order, ApiError> {
-        match self.text("order").as_deref() {
-            None => Ok(default),
-            Some("asc") => Ok(Order::Ascending),
-            Some("desc") => Ok(Order::Descending),
-            Some(other) => Err(ApiError::invalid(
-                &["query", "order"],
-                "literal_error",
-                "Input should be 'asc' or 'desc'",
-                other,
-            )),
-        }
-    }
-
-    /// At most `MOST`; 0 is as many as are allowed.
-    pub(crate) fn limit(&self, default: usize) -> Result<usize, ApiError> {
-        let limit = self
-            .number("limit")?
-            .map_or(default, |limit| usize::try_from(limit).unwrap_or(MOST));
-        Ok(if limit == 0 { MOST } else { limit.min(MOST) })
-    }
-
-    /// Cursor, limit and order. A cursor that is no id names nothing, and is ignored like any that names nothing.
-    pub(crate) fn page<Id: FromStr<Err = BadId>>(
-        &self,
-        limit: usize,
-        order: Order,
-    ) -> Result<Page<Id>, ApiError> {
-        let cursor = |name| self.text(name).and_then(|text| text.parse().ok());
-        Ok(Page {
-            after: cursor("after"),
-            before: cursor("before"),
-            limit: self.limit(limit)?,
-            order: self.order(order)?,
-        })
-    }
-}
-
-/// Most items of one page.
-pub(crate) const MOST: usize = 1000;
-
-pub(crate) fn time(text: &str) -> Option<Timestamp> {
-    let text = text
-        .trim()
-        .replace(' ', if text.contains('T') { "+" } else { "T" });
-    let zoned = text.parse::<Timestamp>().ok();
-    let naive = || {
-        text.parse::<DateTime>()
-            .ok()?
-            .to_zoned(jiff::tz::TimeZone::UTC)
-            .ok()
-    };
-    zoned.or_else(|| naive().map(|zoned| zoned.timestamp()))
-}
-
 /// A JSON body.
 #[derive(Debug, Clone)]
 pub(crate) struct Body<T>(pub(crate) T);
@@ -255,7 +108,7 @@ impl<T: DeserializeOwned> FromRequest<Facade> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, facade: &Facade) -> Result<Self, ApiError> {
-        read(&body(request, facade).await?).map(Self)
+        Ok(Self(read(&body(request, facade).await?)?))
     }
 }
 
@@ -271,7 +124,7 @@ impl<T: DeserializeOwned> FromRequest<Facade> for OptionalBody<T> {
         if bytes.iter().all(u8::is_ascii_whitespace) || bytes.trim_ascii() == b"null" {
             return Ok(Self(None));
         }
-        read(&bytes).map(|value| Self(Some(value)))
+        Ok(Self(Some(read(&bytes)?)))
     }
 }
 
@@ -282,12 +135,8 @@ pub(crate) async fn body(request: Request, facade: &Facade) -> Result<Bytes, Api
     let (mut kept, mut length) = (BytesMut::new(), 0_usize);
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|error| {
-            ApiError::invalid(
-                &["body"],
-                "value_error",
-                "the body could not be read",
-                error,
-            )
+            let message = format_args!("the body could not be read: {error}");
+            ApiError::invalid(&["body"], "value_error", message, Value::Null)
         })?;
         length = length.saturating_add(chunk.len());
         if length <= limit {
@@ -305,69 +154,6 @@ pub(crate) async fn body(request: Request, facade: &Facade) -> Result<Bytes, Api
 
 /// A client that is cut off while it sends does not read the answer: so much more than the limit is read and thrown away.
 const READ_PAST_LIMIT: usize = 4;
-
-/// Reads JSON; says which field is wrong and how.
-pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    // The derived readers would also take a list for an object, its items by position.
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
-        let message = "Input should be a valid dictionary";
-        return Err(ApiError::invalid(
-            &["body"],
-            "model_attributes_type",
-            message,
-            "[…]",
-        ));
-    }
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| misfit(&error))?;
-    json.end().map_err(|error| {
-        ApiError::invalid(
-            &["body", &error.column().to_string()],
-            "json_invalid",
-            format_args!("JSON decode error: {error}"),
-            "{}",
-        )
-    })?;
-    Ok(value)
-}
-
-fn misfit(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
-    let inner = error.inner();
-    if inner.is_syntax() || inner.is_eof() {
-        return ApiError::invalid(
-            &["body", &inner.column().to_string()],
-            "json_invalid",
-            format_args!("JSON decode error: {inner}"),
-            "{}",
-        );
-    }
-    let text = inner.to_string();
-    let text = text.split(" at line ").next().unwrap_or_default();
-    let missing = text
-        .strip_prefix("missing field `")
-        .and_then(|rest| rest.strip_suffix('`'));
-    let step = |segment: &Segment| match segment {
-        Segment::Seq { index } => index.to_string(),
-        Segment::Map { key } => key.clone(),
-        Segment::Enum { variant } => variant.clone(),
-        Segment::Unknown => "?".to_owned(),
-    };
-    let path: Vec<String> = error.path().iter().map(step).collect();
-    let mut loc: Vec<&str> = std::iter::once("body")
-        .chain(path.iter().map(String::as_str).filter(|part| *part != "?"))
-        .collect();
-    match missing {
-        Some(field) => {
-            loc.push(field);
-            ApiError::invalid(&loc, "missing", "Field required", "")
-        }
-        None if text.starts_with("unknown field") => {
-            ApiError::invalid(&loc, "extra_forbidden", text, "")
-        }
-        None if text.starts_with("unknown variant") => ApiError::invalid(&loc, "enum", text, ""),
-        None => ApiError::invalid(&loc, "value_error", text, ""),
-    }
-}
 
 /// The version that a conditional change expects.
 #[derive(Debug, Clone, Copy)]
@@ -413,35 +199,5 @@ mod tests {
                 && !is_v1_agent("letta-client/10.0")
                 && !is_v1_agent("curl/8")
         );
-    }
-
-    #[test]
-    fn times_without_a_zone_are_utc() {
-        let noon: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
-        for text in [
-            "2026-11-22T12:00:00",
-            "2026-11-22 12:00:00",
-            "2026-11-22T12:00:00Z",
-            "2026-11-22T13:00:00+01:00",
-            "2026-11-22T13:00:00 01:00",
-        ] {
-            assert_eq!(time(text), Some(noon), "{text}");
-        }
-        assert_eq!(time("yesterday"), None);
-    }
-
-    #[test]
-    fn limits_are_bounded_and_zero_is_the_most() {
-        let limit = |query: &str| Params::parse(query).limit(50).ok();
-        assert_eq!(
-            [
-                limit(""),
-                limit("limit=7"),
-                limit("limit=0"),
-                limit("limit=99999")
-            ],
-            [Some(50), Some(7), Some(MOST), Some(MOST)]
-        );
-        assert_eq!(limit("limit=-1"), None);
     }
 }

@@ -4,6 +4,7 @@ use super::Facade;
 use super::delivery::{delivered, when_delivered};
 use super::error::ApiError;
 use super::extract::{self, Caller, header};
+use super::misfit::Misfit;
 use super::sse::Stream;
 use crate::actors::agent::Started;
 use crate::actors::refused::Refused;
@@ -18,7 +19,7 @@ use axum::Json;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// A request to run an agent: its body, and what else tells whether it is a repeat (decisions 25, 34).
@@ -166,12 +167,10 @@ impl From<BadSend> for ApiError {
     fn from(bad: BadSend) -> Self {
         match bad {
             BadSend::Invalid(text) => Self::plain_invalid(text),
-            BadSend::Missing { index, field } => Self::invalid(
-                &["body", "messages", &index.to_string(), field],
-                "missing",
-                "Field required",
-                "",
-            ),
+            BadSend::Missing { index, field } => {
+                let loc = ["body", "messages", &index.to_string(), field];
+                Misfit::missing(&loc, Value::Null).into()
+            }
             BadSend::Content { .. }
             | BadSend::NothingPending
             | BadSend::LateAnswer { .. }

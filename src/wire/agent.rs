@@ -51,10 +51,22 @@ impl Shown {
         pending: false,
     };
 
+    /// What `include` may name.
+    pub const NAMES: [&'static str; 8] = [
+        "agent.blocks",
+        "agent.identities",
+        "agent.managed_group",
+        "agent.pending_approval",
+        "agent.secrets",
+        "agent.sources",
+        "agent.tags",
+        "agent.tools",
+    ];
+
     /// By the names of `include`.
     ///
     /// # Errors
-    /// The first name that is none.
+    /// The first name that is none of `NAMES`.
     pub fn include(names: &[String]) -> Result<Self, String> {
         let mut shown = Self::NOTHING;
         for name in names {

@@ -66,7 +66,7 @@ pub struct MessageType(usize);
 pub struct NoMessageType(String);
 
 impl MessageType {
-    const NAMES: [&'static str; 11] = [
+    pub const NAMES: [&'static str; 11] = [
         "system_message",
         "user_message",
         "assistant_message",
@@ -80,6 +80,13 @@ impl MessageType {
         "event_message",
     ];
 
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::NAMES
+            .iter()
+            .position(|known| *known == name)
+            .map(Self)
+    }
+
     pub fn name(self) -> &'static str {
         Self::NAMES[self.0]
     }
@@ -89,11 +96,7 @@ impl TryFrom<String> for MessageType {
     type Error = NoMessageType;
 
     fn try_from(text: String) -> Result<Self, NoMessageType> {
-        Self::NAMES
-            .iter()
-            .position(|name| *name == text)
-            .map(Self)
-            .ok_or(NoMessageType(text))
+        Self::parse(&text).ok_or(NoMessageType(text))
     }
 }
 

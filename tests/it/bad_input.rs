@@ -280,6 +280,274 @@ async fn each_bad_request_gets_its_error_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_field_is_told_by_type_place_and_value() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    let messages = format!("/v1/agents/{agent}/messages");
+    let long = "x".repeat(201);
+    let bodies = [
+        (
+            "/v1/agents/",
+            r#"{"name": 7}"#,
+            "string_type",
+            "('body', 'name')",
+            "'input': 7",
+        ),
+        (
+            "/v1/agents/",
+            r#"{"tags": "x"}"#,
+            "list_type",
+            "('body', 'tags')",
+            "'input': 'x'",
+        ),
+        (
+            "/v1/agents/",
+            r#"{"hidden": "perhaps"}"#,
+            "bool_parsing",
+            "('body', 'hidden')",
+            "'input': 'perhaps'",
+        ),
+        (
+            "/v1/agents/",
+            r#"{"metadata": []}"#,
+            "dict_type",
+            "('body', 'metadata')",
+            "'input': []",
+        ),
+        (
+            "/v1/agents/",
+            r#"{"context_window_limit": "big"}"#,
+            "int_parsing",
+            "('body', 'context_window_limit')",
+            "'input': 'big'",
+        ),
+        (
+            "/v1/agents/",
+            r#"{"agent_type": "robot"}"#,
+            "enum",
+            "('body', 'agent_type')",
+            "'input': 'robot'",
+        ),
+        (
+            "/v1/agents/",
+            r#"{"memory_blocks": [{"value": "x"}]}"#,
+            "missing",
+            "('body', 'memory_blocks', 0, 'label')",
+            "'input': {'value': 'x'}",
+        ),
+        (
+            "/v1/agents/",
+            r#"{"memory_blocks": [7]}"#,
+            "model_attributes_type",
+            "('body', 'memory_blocks', 0)",
+            "'input': 7",
+        ),
+        (
+            "/v1/agents/",
+            r#"{"tool_rules": [{"type": "run_last", "tool_name": "a"}]}"#,
+            "union_tag_invalid",
+            "('body', 'tool_rules', 0)",
+            "'input': {'type': 'run_last'",
+        ),
+        (
+            "/v1/agents/",
+            r#"{"tool_rules": [{"type": "max_count_per_step", "tool_name": "a", "max_count_limit": "b"}]}"#,
+            "int_parsing",
+            "('body', 'tool_rules', 0, 'max_count_limit')",
+            "'input': 'b'",
+        ),
+        (
+            &messages,
+            r#"{"messages": "hello"}"#,
+            "list_type",
+            "('body', 'messages')",
+            "'input': 'hello'",
+        ),
+        (
+            &messages,
+            r#"{"messages": [{"role": "robot", "content": "x"}]}"#,
+            "literal_error",
+            "('body', 'messages', 0, 'role')",
+            "'input': 'robot'",
+        ),
+        (
+            &messages,
+            r#"{"messages": [{"role": "user"}]}"#,
+            "missing",
+            "('body', 'messages', 0, 'content')",
+            "'msg': 'Field required'",
+        ),
+        (
+            &messages,
+            r#"{"input": "x", "streaming": 7}"#,
+            "bool_type",
+            "('body', 'streaming')",
+            "'input': 7",
+        ),
+        (
+            &messages,
+            r#"{"input": "x", "include_return_message_types": ["gossip"]}"#,
+            "enum",
+            "('body', 'include_return_message_types', 0)",
+            "'input': 'gossip'",
+        ),
+        (
+            &messages,
+            "{not json",
+            "json_invalid",
+            "('body', 1)",
+            "'input': {}",
+        ),
+        (&messages, "", "missing", "('body',)", "'input': None"),
+        (
+            &messages,
+            "[]",
+            "model_attributes_type",
+            "('body',)",
+            "'input': []",
+        ),
+        (
+            "/v1/greenroom/faults",
+            r#"{"panics": "x"}"#,
+            "extra_forbidden",
+            "('body', 'panics')",
+            "'input': 'x'",
+        ),
+    ];
+    let queries = [
+        (
+            "/v1/runs/?order_by=name".to_owned(),
+            "literal_error",
+            "('query', 'order_by')",
+            "'input': 'name'",
+        ),
+        (
+            "/v1/steps/?order_by=name".to_owned(),
+            "literal_error",
+            "('query', 'order_by')",
+            "'input': 'name'",
+        ),
+        (
+            "/v1/tags/?order_by=created_at".to_owned(),
+            "literal_error",
+            "('query', 'order_by')",
+            "Input should be 'name'",
+        ),
+        (
+            "/v1/agents/?order_by=name".to_owned(),
+            "literal_error",
+            "('query', 'order_by')",
+            "'updated_at'",
+        ),
+        (
+            format!("{messages}?order_by=name"),
+            "literal_error",
+            "('query', 'order_by')",
+            "'input': 'name'",
+        ),
+        (
+            "/v1/runs/?order=up".to_owned(),
+            "literal_error",
+            "('query', 'order')",
+            "Input should be 'asc' or 'desc'",
+        ),
+        (
+            "/v1/runs/?limit=1001".to_owned(),
+            "less_than_equal",
+            "('query', 'limit')",
+            "'ctx': {'le': 1000}",
+        ),
+        (
+            "/v1/runs/?limit=0".to_owned(),
+            "greater_than_equal",
+            "('query', 'limit')",
+            "'ctx': {'ge': 1}",
+        ),
+        (
+            "/v1/runs/?limit=many".to_owned(),
+            "int_parsing",
+            "('query', 'limit')",
+            "'input': 'many'",
+        ),
+        (
+            "/v1/runs/?background=perhaps".to_owned(),
+            "bool_parsing",
+            "('query', 'background')",
+            "'input': 'perhaps'",
+        ),
+        (
+            "/v1/runs/?statuses=created&statuses=lost".to_owned(),
+            "enum",
+            "('query', 'statuses', 1)",
+            "'input': 'lost'",
+        ),
+        (
+            "/v1/runs/?stop_reason=boredom".to_owned(),
+            "enum",
+            "('query', 'stop_reason')",
+            "'input': 'boredom'",
+        ),
+        (
+            "/v1/agents/?include=agent.nothing".to_owned(),
+            "literal_error",
+            "('query', 'include')",
+            "'agent.tools'",
+        ),
+        (
+            format!("{messages}?include_return_message_types=gossip"),
+            "enum",
+            "('query', 'include_return_message_types', 0)",
+            "'input': 'gossip'",
+        ),
+        (
+            format!("/v1/blocks/?description_search={long}"),
+            "string_too_long",
+            "('query', 'description_search')",
+            "'ctx': {'max_length': 200}",
+        ),
+        (
+            "/v1/blocks/?value_search=".to_owned(),
+            "string_too_short",
+            "('query', 'value_search')",
+            "'ctx': {'min_length': 1}",
+        ),
+        (
+            "/v1/blocks/?label=a%20b".to_owned(),
+            "string_pattern_mismatch",
+            "('query', 'label')",
+            "'input': 'a b'",
+        ),
+    ];
+    let bodies = bodies.map(|(path, body, kind, place, part)| {
+        (Method::POST, path.to_owned(), body, kind, place, part)
+    });
+    let queries =
+        queries.map(|(path, kind, place, part)| (Method::GET, path, "", kind, place, part));
+    for (method, path, body, kind, place, part) in bodies.into_iter().chain(queries) {
+        let request = world
+            .http
+            .request(method, format!("{}{path}", world.base))
+            .body(body);
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 422, "{path} {body}");
+        let error: Value = answer.json().await.unwrap();
+        assert_eq!(error["trace_id"], "", "{path} {body}: {error}");
+        let detail = error["detail"].as_str().unwrap();
+        let start = format!("[{{'type': '{kind}', 'loc': {place}, 'msg': ");
+        assert!(
+            detail.starts_with(&start) && detail.contains(part) && detail.ends_with("}]"),
+            "{path} {body}: {detail}"
+        );
+    }
+    for fits in ["/v1/runs/?order_by=created_at", "/v1/tags/?order_by=name"] {
+        world.get(fits).await;
+    }
+    world
+        .get(&format!("/v1/blocks/?description_search={}", &long[1..]))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_too_large_or_no_text_is_refused() {
     let world = World::with(&[("GREENROOM__SERVER__MAX_BODY_MIB", "1")]).await;
     let agent = world.agent(&[]).await;

@@ -13,6 +13,7 @@ use crate::domain::run::{InputRole, StopReason};
 use crate::facade::Facade;
 use crate::facade::error::{Answer, ApiError};
 use crate::facade::extract::{Body, Caller, OptionalBody, Params, PathId, time};
+use crate::facade::misfit::Misfit;
 use crate::wire::agent::{self as wire, FirstMessage, ResetMessages, Shown, UpdateAgent};
 use crate::wire::model as wire_model;
 use axum::extract::State;
@@ -65,12 +66,13 @@ pub(super) fn shown(caller: Caller, params: &Params) -> Result<Shown, ApiError> 
     let old = params.all("include_relationships");
     if !include.is_empty() {
         return Shown::include(&include).map_err(|name| {
-            ApiError::invalid(
-                &["query", "include"],
+            let loc = ["query", "include"];
+            ApiError::from(Misfit::not_one_of(
+                &loc,
                 "literal_error",
-                "Input should be a relation of agents",
+                &Shown::NAMES,
                 name,
-            )
+            ))
         });
     }
     Ok(match (old.is_empty(), caller.v1) {
@@ -82,20 +84,15 @@ pub(super) fn shown(caller: Caller, params: &Params) -> Result<Shown, ApiError> 
 
 async fn list(State(facade): State<Facade>, caller: Caller, params: Params) -> Answer<Vec<Value>> {
     let shown = shown(caller, &params)?;
-    let order_by = match params.text("order_by").as_deref() {
-        None | Some("created_at") => AgentOrder::CreatedAt,
-        Some("updated_at") => AgentOrder::UpdatedAt,
-        Some("last_run_completion") => AgentOrder::LastRunCompletion,
-        Some(other) => {
-            return Err(ApiError::invalid(
-                &["query", "order_by"],
-                "literal_error",
-                "Input should be 'created_at', 'updated_at' or 'last_run_completion'",
-                other,
-            ));
-        }
-    };
-    let page: Page<AgentId> = params.page(50, Order::Descending)?;
+    let orders = [
+        ("created_at", AgentOrder::CreatedAt),
+        ("updated_at", AgentOrder::UpdatedAt),
+        ("last_run_completion", AgentOrder::LastRunCompletion),
+    ];
+    let order_by = params
+        .word("order_by", &orders)?
+        .unwrap_or(AgentOrder::CreatedAt);
+    let page: Page<AgentId> = params.page_in_any_order(50, Order::Descending)?;
     let views = facade
         .handles
         .reads
@@ -126,17 +123,6 @@ async fn count_internal(State(facade): State<Facade>, params: Params) -> Answer<
 }
 
 fn filter(params: &Params) -> Result<AgentFilter, ApiError> {
-    let unknown = |name: &str| {
-        ApiError::invalid(
-            &["query", "last_stop_reason"],
-            "enum",
-            "Input should be a stop reason",
-            name,
-        )
-    };
-    let reason = params
-        .text("last_stop_reason")
-        .map(|name| StopReason::parse(&name).ok_or_else(|| unknown(&name)));
     Ok(AgentFilter {
         name: params.text("name"),
         query_text: params.text("query_text"),
@@ -147,7 +133,11 @@ fn filter(params: &Params) -> Result<AgentFilter, ApiError> {
         base_template_id: params.text("base_template_id"),
         identity_id: params.id("identity_id")?,
         identifier_keys: params.all("identifier_keys"),
-        last_stop_reason: reason.transpose()?,
+        last_stop_reason: params.named(
+            "last_stop_reason",
+            StopReason::parse,
+            &StopReason::ALL.map(StopReason::name),
+        )?,
         created_by: params.id("created_by_id")?,
         show_hidden: params.flag("show_hidden_agents")?.unwrap_or(false),
     })
@@ -169,12 +159,12 @@ async fn create(
 
 fn unfit(bad: BadAgent) -> ApiError {
     match bad {
-        BadAgent::Name(_) => ApiError::invalid(&["body", "name"], "value_error", bad, ""),
+        BadAgent::Name(_) => ApiError::invalid(&["body", "name"], "value_error", bad, Value::Null),
         BadAgent::Rule(bad) => ApiError::invalid(
             &["body", "tool_rules", &bad.index.to_string(), bad.field],
             "value_error",
             bad.problem,
-            "",
+            Value::Null,
         ),
         bad if bad.is_invalid() => ApiError::plain_invalid(bad),
         bad => ApiError::argument(bad),
@@ -299,7 +289,7 @@ fn ids<T: FromStr<Err = BadId>>(field: &str, texts: Vec<String>) -> Result<Vec<T
                 &["body", field, &index.to_string()],
                 "string_pattern_mismatch",
                 &bad,
-                &bad.input,
+                bad.input.as_str(),
             )
         })
     };
@@ -455,7 +445,7 @@ async fn reset(
     PathId(id): PathId<AgentId>,
     OptionalBody(body): OptionalBody<ResetMessages>,
 ) -> Answer<Value> {
-    let body = body.ok_or_else(|| ApiError::invalid(&["body"], "missing", "Field required", ""))?;
+    let body = body.ok_or_else(|| Misfit::missing(&["body"], Value::Null))?;
     let view = facade.handles.reads.agent(id, Relations::default()).await?;
     let first = if body.add_default_initial_messages == Some(true) {
         creation::boot_sequence(&view.agent, clock::now())

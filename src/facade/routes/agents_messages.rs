@@ -12,6 +12,7 @@ use crate::domain::run::{Run, StreamMode, View};
 use crate::facade::Facade;
 use crate::facade::error::{Answer, ApiError};
 use crate::facade::extract::{Body, Caller, OptionalBody, Params, PathId, path_id};
+use crate::facade::misfit::Misfit;
 use crate::facade::turn::Turn;
 use crate::wire::edit::{BadEdit, Edit, EditIn};
 use crate::wire::message::Message as WireMessage;
@@ -138,6 +139,7 @@ async fn list(
                 .ok_or_else(|| ApiError::not_found("conversation not found"))?,
         ),
     };
+    params.ordered_by("created_at")?;
     let page = MessagePage {
         after: cursor("after")?,
         before: cursor("before")?,
@@ -175,22 +177,12 @@ pub(super) fn shown(messages: Vec<Message>, reading: &Reading<'_>) -> Vec<WireMe
 /// The view that a list's query asks for.
 fn view(params: &Params) -> Result<View, ApiError> {
     let default = View::default();
-    let unknown = |problem| {
-        ApiError::invalid(
-            &["query", "include_return_message_types"],
-            "enum",
-            problem,
-            "",
-        )
-    };
-    let types = params
-        .all("include_return_message_types")
-        .into_iter()
-        .map(MessageType::try_from);
-    let types: Vec<String> = types
-        .map(|kind| kind.map(|kind| kind.name().to_owned()))
-        .collect::<Result<_, _>>()
-        .map_err(unknown)?;
+    let types = params.all_named(
+        "include_return_message_types",
+        MessageType::parse,
+        &MessageType::NAMES,
+    )?;
+    let types: Vec<String> = types.iter().map(|kind| kind.name().to_owned()).collect();
     Ok(View {
         use_assistant_message: params
             .flag("use_assistant_message")?
@@ -251,9 +243,10 @@ impl From<Edit> for TextEdit {
 impl From<BadEdit> for ApiError {
     fn from(bad: BadEdit) -> Self {
         match &bad {
-            BadEdit::Missing(field) => Self::invalid(&["body", field], "missing", &bad, ""),
+            BadEdit::Missing(field) => Misfit::missing(&["body", field], Value::Null).into(),
             BadEdit::Unknown(given) => {
-                Self::invalid(&["body", "message_type"], "literal_error", &bad, given)
+                let loc = ["body", "message_type"];
+                Self::invalid(&loc, "literal_error", &bad, given.as_str())
             }
             BadEdit::NoText(_) | BadEdit::Content(_) => Self::argument(bad),
         }

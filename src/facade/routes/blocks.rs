@@ -37,22 +37,12 @@ async fn count(State(facade): State<Facade>, params: Params) -> Answer<u64> {
 }
 
 fn filter(params: &Params) -> Result<BlockFilter, ApiError> {
-    let number = |text: &String| {
-        text.parse().map_err(|_| {
-            ApiError::invalid(
-                &["query", "connected_to_agents_count_eq"],
-                "int_parsing",
-                "Input should be a valid integer",
-                text,
-            )
-        })
-    };
     Ok(BlockFilter {
-        label: spelled(params, "label", 50, "_/-")?,
-        label_search: spelled(params, "label_search", 50, "_/-")?,
-        description_search: params.text("description_search"),
-        value_search: params.text("value_search"),
-        template_name: spelled(params, "name", 100, " _-")?,
+        label: params.spelled("label", 1..=50, "_/-")?,
+        label_search: params.spelled("label_search", 1..=50, "_/-")?,
+        description_search: params.text_within("description_search", 1..=200)?,
+        value_search: params.text_within("value_search", 1..=200)?,
+        template_name: params.spelled("name", 1..=100, " _-")?,
         templates_only: params.flag("templates_only")?.unwrap_or(false),
         project_id: params.text("project_id"),
         identity_id: params.id("identity_id")?,
@@ -61,39 +51,9 @@ fn filter(params: &Params) -> Result<BlockFilter, ApiError> {
         match_all_tags: params.flag("match_all_tags")?.unwrap_or(false),
         connected_to_agents_count_gt: params.number("connected_to_agents_count_gt")?,
         connected_to_agents_count_lt: params.number("connected_to_agents_count_lt")?,
-        connected_to_agents_count_eq: params
-            .all("connected_to_agents_count_eq")
-            .iter()
-            .map(number)
-            .collect::<Result<_, _>>()?,
+        connected_to_agents_count_eq: params.numbers("connected_to_agents_count_eq")?,
         show_hidden: params.flag("show_hidden_blocks")?.unwrap_or(false),
     })
-}
-
-/// A text of ASCII letters, digits and `others`, at least one and at most `most` of them.
-fn spelled(
-    params: &Params,
-    name: &str,
-    most: usize,
-    others: &str,
-) -> Result<Option<String>, ApiError> {
-    let Some(text) = params.text(name) else {
-        return Ok(None);
-    };
-    let fits = (1..=most).contains(&text.len())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || others.contains(c));
-    if !fits {
-        let message = format!("String should be 1 to {most} letters, digits and any of '{others}'");
-        return Err(ApiError::invalid(
-            &["query", name],
-            "string_pattern_mismatch",
-            message,
-            text,
-        ));
-    }
-    Ok(Some(text))
 }
 
 async fn create(

@@ -34,11 +34,11 @@ pub(super) fn routes() -> Router<Facade> {
 
 async fn list(State(facade): State<Facade>, params: Params) -> Answer<Vec<Run>> {
     let limit = within(&params, 100, 1..=1000)?;
-    let statuses = params
-        .all("statuses")
-        .iter()
-        .map(|name| status(name))
-        .collect::<Result<Vec<_>, _>>()?;
+    let statuses = params.all_named(
+        "statuses",
+        RunStatus::parse,
+        &RunStatus::ALL.map(RunStatus::name),
+    )?;
     let active = params.flag("active")?.unwrap_or(false) && statuses.is_empty();
     // The old name of `order`, which wins when both are sent.
     let default = if params.flag("ascending")?.unwrap_or(false) {
@@ -60,13 +60,8 @@ async fn list(State(facade): State<Facade>, params: Params) -> Answer<Vec<Run>> 
 
 /// A limit that is refused outside its bounds, unlike those of the other lists.
 fn within(params: &Params, default: u64, bounds: RangeInclusive<u64>) -> Result<usize, ApiError> {
-    let limit = params.number("limit")?.unwrap_or(default);
-    let (least, most) = (bounds.start(), bounds.end());
-    let problem = format_args!("Input should be between {least} and {most}");
-    let inside = usize::try_from(limit)
-        .ok()
-        .filter(|_| bounds.contains(&limit));
-    inside.ok_or_else(|| ApiError::invalid(&["query", "limit"], "value_error", problem, limit))
+    let limit = params.number_within("limit", bounds)?.unwrap_or(default);
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 const ACTIVE: [RunStatus; 2] = [RunStatus::Created, RunStatus::Running];
@@ -96,33 +91,16 @@ fn filter(params: &Params) -> Result<RunFilter, ApiError> {
         .map(|id| id.parse::<AgentId>())
         .collect::<Result<Vec<_>, _>>()
         .map_err(bad)?;
-    let stop_reason = params.text("stop_reason").map(|name| {
-        StopReason::parse(&name).ok_or_else(|| {
-            ApiError::invalid(
-                &["query", "stop_reason"],
-                "enum",
-                "Input should be a stop reason",
-                name,
-            )
-        })
-    });
     Ok(RunFilter {
         agent_ids,
         statuses: Vec::new(),
         background: params.flag("background")?,
-        stop_reason: stop_reason.transpose()?,
+        stop_reason: params.named(
+            "stop_reason",
+            StopReason::parse,
+            &StopReason::ALL.map(StopReason::name),
+        )?,
         conversation_id: params.id("conversation_id")?,
-    })
-}
-
-fn status(name: &str) -> Result<RunStatus, ApiError> {
-    RunStatus::parse(name).ok_or_else(|| {
-        ApiError::invalid(
-            &["query", "statuses"],
-            "enum",
-            "Input should be 'created', 'running', 'completed', 'failed' or 'cancelled'",
-            name,
-        )
     })
 }
 

@@ -6,7 +6,7 @@ use crate::domain::page::Order;
 use crate::domain::piece::Reading;
 use crate::domain::run::{Feedback, StepFilter, View};
 use crate::facade::Facade;
-use crate::facade::error::{Answer, ApiError};
+use crate::facade::error::Answer;
 use crate::facade::extract::{Body, Params, PathId};
 use crate::wire::message::Message;
 use crate::wire::step::{FeedbackIn, Metrics, ProviderTrace, Step};
@@ -25,21 +25,15 @@ pub(super) fn routes() -> Router<Facade> {
 }
 
 async fn list(State(facade): State<Facade>, params: Params) -> Answer<Vec<Step>> {
-    let word = params.text("feedback").map(|word| match word.as_str() {
-        "positive" => Ok(Feedback::Positive),
-        "negative" => Ok(Feedback::Negative),
-        _ => Err(ApiError::invalid(
-            &["query", "feedback"],
-            "literal_error",
-            "Input should be 'positive' or 'negative'",
-            word,
-        )),
-    });
+    let words = [
+        ("positive", Feedback::Positive),
+        ("negative", Feedback::Negative),
+    ];
     let filter = StepFilter {
         agent_id: params.id("agent_id")?,
         model: params.text("model"),
         trace_ids: params.all("trace_ids"),
-        feedback: word.transpose()?,
+        feedback: params.word("feedback", &words)?,
         has_feedback: params.flag("has_feedback")?,
         tags: params.all("tags"),
         project_id: params.text("project_id"),

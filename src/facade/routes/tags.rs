@@ -14,6 +14,7 @@ pub(super) fn routes() -> Router<Facade> {
 
 /// Alphabetical; cursors are tags.
 async fn list(State(facade): State<Facade>, params: Params) -> Answer<Vec<String>> {
+    params.ordered_by("name")?;
     let order = params.order(Order::Ascending)?;
     let page = Page {
         after: params.text("after"),

@@ -1,0 +1,247 @@
+//! A part of a request that does not fit the schema, and how a 422 tells of it: `detail` is the text of a list as Python
+//! prints one (wire-rules §1, 2).
+
+use serde_json::Value;
+use std::fmt::{self, Display, Formatter};
+
+/// Where, what kind of problem, why, what was there, and what the rule says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Misfit(Box<Entry>);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Entry {
+    kind: &'static str,
+    loc: Vec<String>,
+    message: String,
+    input: Value,
+    ctx: Option<(&'static str, Value)>,
+}
+
+impl Misfit {
+    pub(crate) fn new(
+        loc: &[impl AsRef<str>],
+        kind: &'static str,
+        message: impl Display,
+        input: impl Into<Value>,
+    ) -> Self {
+        Self(Box::new(Entry {
+            kind,
+            loc: loc.iter().map(|part| part.as_ref().to_owned()).collect(),
+            message: message.to_string(),
+            input: input.into(),
+            ctx: None,
+        }))
+    }
+
+    /// A field that is not there; `input` is what it should stand in.
+    pub(crate) fn missing(loc: &[impl AsRef<str>], input: impl Into<Value>) -> Self {
+        Self::new(loc, "missing", "Field required", input)
+    }
+
+    /// A word that is none of `words`. The contract says `literal_error` where it lists them in place and `enum` where the
+    /// list has a name.
+    pub(crate) fn not_one_of(
+        loc: &[impl AsRef<str>],
+        kind: &'static str,
+        words: &[impl AsRef<str>],
+        input: impl Into<Value>,
+    ) -> Self {
+        let expected = one_of(words);
+        Self::new(loc, kind, format_args!("Input should be {expected}"), input)
+            .with("expected", expected)
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, rule: impl Into<Value>) -> Self {
+        self.0.ctx = Some((name, rule.into()));
+        self
+    }
+}
+
+/// `'a', 'b' or 'c'`
+fn one_of(words: &[impl AsRef<str>]) -> String {
+    let quoted = |word: &dyn AsRef<str>| format!("'{}'", word.as_ref());
+    match words {
+        [] => String::new(),
+        [one] => quoted(one),
+        [first @ .., last] => {
+            let first: Vec<String> = first.iter().map(|word| quoted(word)).collect();
+            format!("{} or {}", first.join(", "), quoted(last))
+        }
+    }
+}
+
+impl Display for Misfit {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Entry {
+            kind,
+            loc,
+            message,
+            input,
+            ctx,
+        } = &*self.0;
+        let comma = if loc.len() == 1 { "," } else { "" };
+        let loc: Vec<String> = loc.iter().map(|part| place(part)).collect();
+        write!(
+            f,
+            "{{'type': {}, 'loc': ({}{comma}), 'msg': {}, 'input': {}",
+            quoted(kind),
+            loc.join(", "),
+            quoted(message),
+            printed(input)
+        )?;
+        if let Some((name, rule)) = ctx {
+            write!(f, ", 'ctx': {{{}: {}}}", quoted(name), printed(rule))?;
+        }
+        f.write_str("}")
+    }
+}
+
+/// Names are texts, places in lists are numbers.
+fn place(part: &str) -> String {
+    if !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) {
+        part.to_owned()
+    } else {
+        quoted(part)
+    }
+}
+
+/// Characters of one text, and bytes of a whole value, that are shown: a body may hold megabytes.
+const MOST_TEXT: usize = 200;
+const MOST: usize = 1000;
+
+fn printed(value: &Value) -> String {
+    let mut text = String::new();
+    print(value, &mut text);
+    text
+}
+
+fn print(value: &Value, into: &mut String) {
+    match value {
+        Value::Null => into.push_str("None"),
+        Value::Bool(true) => into.push_str("True"),
+        Value::Bool(false) => into.push_str("False"),
+        Value::Number(number) => into.push_str(&number.to_string()),
+        Value::String(text) => into.push_str(&quoted(text)),
+        Value::Array(items) => {
+            into.push('[');
+            for (index, item) in items.iter().enumerate() {
+                if separated(index, into) {
+                    print(item, into);
+                } else {
+                    break;
+                }
+            }
+            into.push(']');
+        }
+        Value::Object(fields) => {
+            into.push('{');
+            for (index, (name, field)) in fields.iter().enumerate() {
+                if separated(index, into) {
+                    into.push_str(&quoted(name));
+                    into.push_str(": ");
+                    print(field, into);
+                } else {
+                    break;
+                }
+            }
+            into.push('}');
+        }
+    }
+}
+
+/// Whether there is room for the item at `index`; an ellipsis stands for what there is no room for.
+fn separated(index: usize, into: &mut String) -> bool {
+    if index > 0 {
+        into.push_str(", ");
+    }
+    let room = into.len() < MOST;
+    if !room {
+        into.push_str("...");
+    }
+    room
+}
+
+fn quoted(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    let mut shown = String::from(quote);
+    for (index, character) in text.chars().enumerate() {
+        match character {
+            _ if index == MOST_TEXT => {
+                shown.push_str("...");
+                break;
+            }
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            '\\' => shown.push_str("\\\\"),
+            _ if character == quote => shown.extend(['\\', quote]),
+            _ if character.is_ascii_control() => {
+                shown.push_str(&format!("\\x{:02x}", u32::from(character)));
+            }
+            _ => shown.push(character),
+        }
+    }
+    shown.push(quote);
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn it_reads_like_an_entry_of_a_python_list() {
+        let wrong = Misfit::new(
+            &["body", "name"],
+            "string_type",
+            "Input should be a valid string",
+            7,
+        );
+        assert_eq!(
+            wrong.to_string(),
+            "{'type': 'string_type', 'loc': ('body', 'name'), 'msg': 'Input should be a valid string', 'input': 7}"
+        );
+        let missing = Misfit::missing(&["body"], Value::Null);
+        assert_eq!(
+            missing.to_string(),
+            "{'type': 'missing', 'loc': ('body',), 'msg': 'Field required', 'input': None}"
+        );
+        let word = Misfit::not_one_of(
+            &["query", "tags", "0"],
+            "literal_error",
+            &["a", "b", "c"],
+            "d",
+        );
+        assert_eq!(
+            word.to_string(),
+            "{'type': 'literal_error', 'loc': ('query', 'tags', 0), 'msg': \"Input should be 'a', 'b' or 'c'\", 'input': 'd', \
+             'ctx': {'expected': \"'a', 'b' or 'c'\"}}"
+        );
+    }
+
+    #[test]
+    fn values_are_printed_in_pythons_words() {
+        let value = json!({"a": [null, true, false, 1.5, "it's"], "b": {}, "c": "\"'\n\u{7}"});
+        assert_eq!(
+            printed(&value),
+            r#"{'a': [None, True, False, 1.5, "it's"], 'b': {}, 'c': '"\'\n\x07'}"#
+        );
+    }
+
+    #[test]
+    fn a_long_value_is_cut() {
+        assert_eq!(quoted(&"x".repeat(9999)).len(), MOST_TEXT + "'...'".len());
+        let long = printed(&json!(vec!["x".repeat(150); 9999]));
+        assert!(
+            long.len() < MOST + 200 && long.ends_with("', ...]"),
+            "{long}"
+        );
+        let deep = printed(&json!({"a": vec![json!({"b": vec![1; 999]}); 999]}));
+        assert!(deep.len() < MOST + 200, "{}", deep.len());
+    }
+}
