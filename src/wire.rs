@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod block;
+pub mod chat;
 pub mod compaction;
 pub mod content;
 pub mod edit;

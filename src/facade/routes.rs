@@ -3,6 +3,7 @@
 mod agents;
 mod agents_messages;
 mod blocks;
+mod chat;
 mod core_memory;
 mod greenroom;
 mod health;
@@ -22,6 +23,7 @@ pub(super) fn api() -> Router<Facade> {
         .merge(agents::routes())
         .merge(agents_messages::routes())
         .merge(blocks::routes())
+        .merge(chat::routes())
         .merge(core_memory::routes())
         .merge(greenroom::routes())
         .merge(health::routes())

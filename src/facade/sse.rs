@@ -9,6 +9,7 @@ use crate::domain::frame::Frame;
 use crate::domain::id::{AgentId, PingId, RunId};
 use crate::domain::piece::{self, Reading as View};
 use crate::domain::run::{ErrorClass, Run, RunError, StopReason};
+use crate::wire::chat::Chunks;
 use crate::wire::stream::{self, DONE};
 use axum::body::{Body, Bytes};
 use axum::http::header;
@@ -34,6 +35,8 @@ pub(super) struct Stream {
     pub(super) pings: bool,
     /// Frames carry numbers by which a client may resume.
     pub(super) background: bool,
+    /// Frames are told in OpenAI's form.
+    pub(super) chat: Option<Chunks>,
 }
 
 impl Stream {
@@ -124,9 +127,14 @@ impl Reading {
             .filter(|frame| self.stream.pings || frame.number != PING)
             .map(|frame| &frame.bytes)
             .collect();
-        self.spoke |= frames.iter().any(|frame| frame.number != PING);
         self.ended = shown.last().is_some_and(|last| *last == DONE);
         self.answered = self.ended;
+        if let Some(chat) = &mut self.stream.chat {
+            let chunks: String = shown.iter().filter_map(|bytes| chat.of(bytes)).collect();
+            self.spoke |= !chunks.is_empty();
+            return (!chunks.is_empty()).then(|| chunks.into());
+        }
+        self.spoke |= frames.iter().any(|frame| frame.number != PING);
         match shown.as_slice() {
             [] => None,
             // One token, one frame: nothing to copy.
@@ -186,11 +194,14 @@ impl Reading {
                 failure(self.stream.run, StopReason::Error, error)
             }
         };
-        frames
-            .iter()
-            .map(|frame| stream::event(frame, None))
-            .collect::<String>()
-            .into()
+        let events = frames.iter().map(|frame| stream::event(frame, None));
+        match &mut self.stream.chat {
+            Some(chat) => events
+                .filter_map(|event| chat.of(event.as_bytes()))
+                .collect::<String>()
+                .into(),
+            None => events.collect::<String>().into(),
+        }
     }
 
     async fn recorded(&self) -> Result<Outcome, Refused> {

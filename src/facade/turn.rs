@@ -11,26 +11,51 @@ use crate::actors::refused::Refused;
 use crate::actors::run::Outcome;
 use crate::domain::id::{AgentId, RunId};
 use crate::domain::model::ModelErrorClass;
-use crate::domain::piece::{self, Reading};
-use crate::domain::run::{ErrorClass, RunError, StreamMode};
+use crate::domain::piece::{self, Piece, Reading};
+use crate::domain::run::{ErrorClass, Run, RunError, StreamMode};
 use crate::wire::run::LettaResponse;
 use crate::wire::send::{BadSend, Send, Sending};
 use axum::Json;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// A request to run an agent: its body, and what else tells whether it is a repeat (decisions 25, 34).
+/// A request to run an agent, and what tells whether it is a repeat.
 pub(super) struct Turn {
     pub(super) facade: Facade,
     pub(super) agent: AgentId,
     pub(super) body: Send,
+    repeat: Repeat,
+}
+
+/// By what a repeated request is known (decisions 25, 34).
+#[derive(Clone, Copy)]
+pub(super) struct Repeat {
     body_hash: [u8; 32],
     idempotency_key: Option<[u8; 32]>,
     /// The client marked this as a repeat.
     retry: bool,
+}
+
+/// The body of a request to run an agent.
+pub(super) async fn received<T: DeserializeOwned>(
+    facade: &Facade,
+    caller: Caller,
+    request: Request,
+) -> Result<(T, Repeat), ApiError> {
+    let idempotency_key = idempotency_key(caller, &request);
+    let retry = is_retry(request.headers());
+    let bytes = extract::body(request, facade).await?;
+    let repeat = Repeat {
+        body_hash: Sha256::digest(&bytes).into(),
+        idempotency_key,
+        retry,
+    };
+    Ok((extract::read(&bytes)?, repeat))
 }
 
 impl Turn {
@@ -40,28 +65,40 @@ impl Turn {
         caller: Caller,
         request: Request,
     ) -> Result<Self, ApiError> {
-        let idempotency_key = idempotency_key(caller, &request);
-        let retry = is_retry(request.headers());
-        let bytes = extract::body(request, &facade).await?;
-        let body = extract::read(&bytes)?;
-        Ok(Self {
+        let (body, repeat) = received(&facade, caller, request).await?;
+        Ok(Self::new(facade, agent, body, repeat))
+    }
+
+    pub(super) fn new(facade: Facade, agent: AgentId, body: Send, repeat: Repeat) -> Self {
+        Self {
             facade,
             agent,
             body,
-            body_hash: Sha256::digest(&bytes).into(),
-            idempotency_key,
-            retry,
-        })
+            repeat,
+        }
     }
 
-    /// Runs the agent and answers with the whole turn. A client that goes away does not stop the run (decisions 21).
+    /// Runs the agent and answers with the whole turn.
     pub(super) async fn blocking(self, run_type: &'static str) -> Result<Response, ApiError> {
         self.refuse_stream_options()?;
+        self.whole(run_type, LettaResponse::new).await
+    }
+
+    /// Runs the agent and answers with what `answer` makes of the turn, or with the error that its failure stands for. A
+    /// client that goes away does not stop the run (decisions 21).
+    pub(super) async fn whole<A: Serialize>(
+        self,
+        run_type: &'static str,
+        answer: fn(&Run, Vec<Piece>) -> A,
+    ) -> Result<Response, ApiError> {
         let facade = self.facade.clone();
         let started = self.start(run_type, StreamMode::None, false, None).await?;
         let outcome = facade.handles.directory.outcome(run_of(&started)).await?;
         let (agent, run) = (outcome.run.agent_id, outcome.run.id);
-        let response = answer(&outcome).into_response();
+        let response = match &outcome.run.error {
+            Some(error) => failed(error).into_response(),
+            None => Json(answer(&outcome.run, output(&outcome))).into_response(),
+        };
         Ok(when_delivered(response, move || {
             delivered(&facade, agent, run)
         }))
@@ -69,6 +106,11 @@ impl Turn {
 
     /// Runs the agent and answers with its frames as they come.
     pub(super) async fn streamed(self, run_type: &'static str) -> Result<Response, ApiError> {
+        Ok(self.frames(run_type).await?.into_response())
+    }
+
+    /// Runs the agent: its frames as they come.
+    pub(super) async fn frames(self, run_type: &'static str) -> Result<Stream, ApiError> {
         let (facade, agent) = (self.facade.clone(), self.agent);
         let pings = self.body.include_pings.unwrap_or(true);
         let mode = if self.body.stream_tokens == Some(true) {
@@ -90,8 +132,8 @@ impl Turn {
             reader,
             pings,
             background,
-        }
-        .into_response())
+            chat: None,
+        })
     }
 
     /// Makes the request a run, or finds the run that its first send made.
@@ -114,9 +156,9 @@ impl Turn {
             max_steps: self.facade.settings.max_steps,
             override_model,
             callback_url,
-            body_hash: self.body_hash,
-            idempotency_key: self.idempotency_key,
-            retry: self.retry,
+            body_hash: self.repeat.body_hash,
+            idempotency_key: self.repeat.idempotency_key,
+            retry: self.repeat.retry,
         })?;
         let agent = handles.directory.agent(self.agent).await?;
         Ok(agent.start_run(request, false).await?)
@@ -186,17 +228,13 @@ pub(super) fn run_of(started: &Started) -> RunId {
     }
 }
 
-/// The answer of a turn, or the error that its failure stands for.
-fn answer(outcome: &Outcome) -> Result<Json<LettaResponse>, ApiError> {
-    if let Some(error) = &outcome.run.error {
-        return Err(failed(error));
-    }
+/// What a turn wrote, as the client asked to see it.
+fn output(outcome: &Outcome) -> Vec<Piece> {
     let reading = Reading::native(&outcome.run.view);
-    let pieces = outcome
+    outcome
         .output()
         .flat_map(|message| piece::pieces(message, &reading))
-        .collect();
-    Ok(Json(LettaResponse::new(&outcome.run, pieces)))
+        .collect()
 }
 
 /// The failure of a turn as an answer (runs-and-streaming §5). No wildcard: a new class stops the build here.

@@ -245,13 +245,13 @@ pub struct RetrieveStream {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::domain::id::{AgentId, RunId};
     use crate::domain::run::{Callback as CallbackState, RunStatus};
     use serde_json::json;
 
-    fn run() -> Domain {
+    pub(in crate::wire) fn run() -> Domain {
         Domain {
             id: "run-740506fc-285e-483b-a61e-59767dd2b0d2"
                 .parse::<RunId>()

@@ -33,6 +33,9 @@ pub struct Send {
     pub include_pings: Option<bool>,
     pub background: Option<bool>,
     pub callback_url: Option<String>,
+    /// Messages that the client sent before these and that are not taken: errors count them.
+    #[serde(skip)]
+    before: usize,
 }
 
 /// A tool that the client runs itself.
@@ -227,6 +230,29 @@ pub struct Sending {
 }
 
 impl Send {
+    /// One user message, which stands at `index` of what the client sent; a stream of it tells each token and nothing else.
+    pub(super) fn said(
+        content: ContentIn,
+        name: Option<String>,
+        index: usize,
+        streaming: bool,
+    ) -> Self {
+        let item = ItemIn {
+            role: Some(RoleIn::User),
+            content: Some(content),
+            name,
+            ..ItemIn::default()
+        };
+        Self {
+            messages: Some(vec![item]),
+            before: index,
+            streaming: Some(streaming),
+            stream_tokens: Some(streaming),
+            include_pings: streaming.then_some(false),
+            ..Self::default()
+        }
+    }
+
     /// The request in domain words, on the agent's default thread.
     ///
     /// # Errors
@@ -236,7 +262,10 @@ impl Send {
         let client_tools = client_tools(self.client_tools.unwrap_or_default())?;
         let mut answer = None;
         let mut inputs = Vec::new();
-        for (index, item) in items(self.messages, self.input)?.into_iter().enumerate() {
+        for (index, item) in items(self.messages, self.input, self.before)?
+            .into_iter()
+            .enumerate()
+        {
             match item {
                 Item::Input(input) => inputs.push(input),
                 Item::Answers(answers) if index == 0 => answer = Some(answers),
@@ -312,7 +341,11 @@ fn client_tools(tools: Vec<ClientTool>) -> Result<Vec<ToolSchema>, BadSend> {
     Ok(known)
 }
 
-fn items(messages: Option<Vec<ItemIn>>, input: Option<ContentIn>) -> Result<Vec<Item>, BadSend> {
+fn items(
+    messages: Option<Vec<ItemIn>>,
+    input: Option<ContentIn>,
+    before: usize,
+) -> Result<Vec<Item>, BadSend> {
     let messages = match (messages, input) {
         (Some(_), Some(_)) => {
             return Err(BadSend::Invalid("give either messages or input, not both"));
@@ -331,7 +364,7 @@ fn items(messages: Option<Vec<ItemIn>>, input: Option<ContentIn>) -> Result<Vec<
     messages
         .into_iter()
         .enumerate()
-        .map(|(index, item)| item.into_domain(index))
+        .map(|(index, item)| item.into_domain(before + index))
         .collect()
 }
 
@@ -480,7 +513,7 @@ mod tests {
     }
 
     fn one(item: Value) -> Result<Item, BadSend> {
-        let mut items = items(serde_json::from_value(json!([item])).unwrap(), None)?;
+        let mut items = items(serde_json::from_value(json!([item])).unwrap(), None, 0)?;
         Ok(items.remove(0))
     }
 

@@ -9,6 +9,7 @@
 mod approvals;
 mod bad_input;
 mod cancel;
+mod chat;
 mod client_tools;
 mod crash;
 mod damage;

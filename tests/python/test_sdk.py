@@ -450,6 +450,15 @@ def test_blocks(client, agent):
         client.blocks.retrieve(block.id)
 
 
+def test_chat_completions(client, agent):
+    body = {"model": agent.id, "messages": user("hi openai")}
+    answer = client.post("/v1/chat/completions", cast_to=object, body=body)
+    assert answer["object"] == "chat.completion" and answer["choices"][0]["message"]["content"] == "echo: hi openai"
+    assert answer["usage"]["total_tokens"] == 18
+    with pytest.raises(letta_client.NotFoundError):
+        client.post("/v1/chat/completions", cast_to=object, body={**body, "model": "gpt-4o"})
+
+
 def test_lists(client, agent):
     assert MODEL in [model.handle for model in client.models.list()]
     assert isinstance(client.models.embeddings.list(), list)

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, on};
 
 /// Method, path, operation.
-const MISSING: [(MethodFilter, &str, &str); 161] = [
+const MISSING: [(MethodFilter, &str, &str); 160] = [
     (
         MethodFilter::POST,
         "/_internal_search/cache-warm",
@@ -219,11 +219,6 @@ const MISSING: [(MethodFilter, &str, &str); 161] = [
         MethodFilter::PATCH,
         "/blocks/{block_id}/identities/detach/{identity_id}",
         "detach_identity_from_block",
-    ),
-    (
-        MethodFilter::POST,
-        "/chat/completions",
-        "create_chat_completion",
     ),
     (MethodFilter::GET, "/conversations", "list_conversations"),
     (MethodFilter::POST, "/conversations", "create_conversation"),

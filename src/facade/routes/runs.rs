@@ -198,6 +198,7 @@ async fn stream(
         reader,
         pings,
         background: true,
+        chat: None,
     }
     .into_response())
 }
