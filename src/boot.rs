@@ -4,7 +4,6 @@ use crate::actors::run::Outcome;
 use crate::actors::{Foundation, Handles, House, Render, RootHandle, Serve, Settings, restart};
 use crate::config::{Config, Durability, KeySource, master_key};
 use crate::domain::frame::Frame;
-use crate::domain::piece::{Reading, pieces};
 use crate::egress::{Egress, EgressConfig, check_literal};
 use crate::facade::{self, Facade};
 use crate::providers::Providers;
@@ -269,13 +268,7 @@ impl Render for Wire {
     }
 
     fn callback(&self, outcome: &Outcome) -> String {
-        let reading = Reading::native(&outcome.run.view);
-        let pieces = outcome
-            .messages
-            .iter()
-            .flat_map(|message| pieces(message, &reading))
-            .collect();
-        wire::run::callback(&outcome.run, pieces)
+        wire::run::callback(&outcome.run, outcome.pieces())
     }
 }
 

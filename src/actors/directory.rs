@@ -193,7 +193,11 @@ impl Directory {
                 .into_iter()
                 .map(Arc::new)
                 .collect();
-            Ok(Some(Arc::new(Outcome::of(run, messages))))
+            Ok(Some(Arc::new(Outcome {
+                turn_loop: super::reads::turn_loop(&store, run.agent_id)?,
+                run: Arc::new(run),
+                messages,
+            })))
         };
         super::reads::blocking(read).await
     }

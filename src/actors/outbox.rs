@@ -169,7 +169,11 @@ async fn send(house: &House, id: RunId) -> Result<u16, String> {
             .into_iter()
             .map(Arc::new)
             .collect();
-        Ok(Some(Outcome::of(run, messages)))
+        Ok(Some(Outcome {
+            turn_loop: super::reads::turn_loop(&store, run.agent_id)?,
+            run: Arc::new(run),
+            messages,
+        }))
     });
     let Some(outcome) = read.await.map_err(|error| error.to_string())? else {
         return Ok(200);

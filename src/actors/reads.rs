@@ -4,7 +4,7 @@
 use super::directory::Directory;
 use super::house::House;
 use super::refused::Refused;
-use crate::domain::agent::{Agent, AgentFilter, AgentOrder};
+use crate::domain::agent::{Agent, AgentFilter, AgentOrder, TurnLoop};
 use crate::domain::approval::Pending;
 use crate::domain::block::{Block, BlockFilter};
 use crate::domain::history::Head;
@@ -193,6 +193,12 @@ impl Reads {
                 .ok_or(Refused::NoSuchMessage(id))
         })
         .await
+    }
+
+    /// How what an agent's runs wrote is read; as the native loop's when the agent is gone.
+    pub async fn turn_loop(&self, agent: AgentId) -> Result<TurnLoop, Refused> {
+        self.read(move |house| Ok(turn_loop(&house.store, agent)?))
+            .await
     }
 
     /// The system message is compared before it is read (decisions 33); only a stale one needs the agent.
@@ -449,6 +455,12 @@ fn view(house: &House, id: AgentId, relations: Relations) -> Result<Option<Agent
         tools,
         pending,
     }))
+}
+
+/// How what an agent's runs wrote is read; as the native loop's when the agent is gone.
+pub(super) fn turn_loop(store: &Store, agent: AgentId) -> Result<TurnLoop, ReadError> {
+    let agent = store.agent(agent)?;
+    Ok(agent.map_or(TurnLoop::Native, |agent| agent.agent_type.turn_loop()))
 }
 
 /// The request at the end of an agent's context that nobody has answered.

@@ -14,11 +14,12 @@ use super::agent::{self, Mail};
 use super::ask::{AskError, Mailbox, answer, ask, tell};
 use super::house::House;
 use super::tree::Hung;
+use crate::domain::agent::TurnLoop;
 use crate::domain::clock;
 use crate::domain::frame::{DeltaFrame, Frame};
 use crate::domain::id::{AgentId, PingId, RunId};
 use crate::domain::message::{Message, Role};
-use crate::domain::piece::{self, Reading};
+use crate::domain::piece::{self, Piece, Reading};
 use crate::domain::run::{End, Run as Record, RunStatus, Step, StopReason, StreamMode};
 use crate::store::{Batch, Epoch};
 use bytes::Bytes;
@@ -33,14 +34,19 @@ pub struct Outcome {
     pub run: Arc<Record>,
     /// Everything the run stored, its inputs included, in order.
     pub messages: Vec<Arc<Message>>,
+    /// How its messages are to be read.
+    pub turn_loop: TurnLoop,
 }
 
 impl Outcome {
-    pub(crate) fn of(run: Record, messages: Vec<Arc<Message>>) -> Self {
-        Self {
-            run: Arc::new(run),
-            messages,
-        }
+    /// The pieces of what the run itself wrote, as its loop shows them.
+    pub fn pieces(&self) -> Vec<Piece> {
+        let reading = Reading::live(&self.run.view, self.turn_loop);
+        let output: Vec<&Arc<Message>> = self.output().collect();
+        output
+            .into_iter()
+            .flat_map(|message| piece::pieces(message, &reading))
+            .collect()
     }
 
     /// What the run itself wrote: no inputs.
@@ -202,6 +208,7 @@ pub(crate) struct Arguments {
     pub(crate) agent_mailbox: Arc<Mailbox>,
     pub(crate) epoch: Epoch,
     pub(crate) run: Arc<Record>,
+    pub(crate) turn_loop: TurnLoop,
     pub(crate) stream: StreamMode,
     /// Frames of an earlier incarnation that are on disk.
     pub(crate) stored_frames: u64,
@@ -219,6 +226,7 @@ pub(crate) struct State {
     epoch: Epoch,
     record: Arc<Record>,
     shared: Arc<Shared>,
+    turn_loop: TurnLoop,
     stream: StreamMode,
     phase: Phase,
     cancel: CancellationToken,
@@ -356,6 +364,7 @@ impl Actor for Run {
             epoch: arguments.epoch,
             record: arguments.run,
             shared,
+            turn_loop: arguments.turn_loop,
             stream: arguments.stream,
             phase: Phase::Queued,
             cancel: CancellationToken::new(),
@@ -540,6 +549,7 @@ impl State {
         let outcome = Arc::new(Outcome {
             run: run.clone(),
             messages: std::mem::take(&mut self.messages),
+            turn_loop: self.turn_loop,
         });
         *self
             .shared
@@ -686,7 +696,7 @@ impl State {
         let was_shown = self.stream == StreamMode::Tokens && message.role != Role::Tool;
         if is_output(message) && !was_shown && self.is_rendered() {
             let view = self.record.view.clone();
-            for piece in piece::pieces(message, &Reading::native(&view)) {
+            for piece in piece::pieces(message, &Reading::live(&view, self.turn_loop)) {
                 self.show(Frame::Piece(piece));
             }
         }

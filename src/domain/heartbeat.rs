@@ -14,7 +14,7 @@ use super::model::{Answer, Finish, ToolChoice, ToolSchema};
 use super::piece::quoted;
 use super::rules::{self, After, Called, Outcome, Rules};
 use super::run::StopReason;
-use super::step::PlannedCall;
+use super::step::{PlannedCall, read_object};
 use super::tool::{ToolFailure, ToolRule, ToolRuleKind};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -250,35 +250,6 @@ fn take_asks(arguments: &mut Map<String, Value>) -> Option<bool> {
         Value::Null | Value::Array(_) | Value::Object(_) => false,
     };
     Some(asks)
-}
-
-/// The arguments of a call (agent-loop §5): the first of several objects, one layer of double encoding, nothing for none.
-fn read_object(text: &str) -> Result<Map<String, Value>, String> {
-    if text.trim().is_empty() {
-        return Ok(Map::new());
-    }
-    let value = match first_value(text)? {
-        Value::String(inner) => first_value(&inner)?,
-        value => value,
-    };
-    match value {
-        Value::Object(arguments) => Ok(arguments),
-        _ => Err("it is another kind of value".to_owned()),
-    }
-}
-
-fn first_value(text: &str) -> Result<Value, String> {
-    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    let first = values
-        .next()
-        .unwrap_or(Ok(Value::Null))
-        .map_err(|error| error.to_string())?;
-    let rest = text[values.byte_offset()..].trim_start();
-    if rest.is_empty() || (first.is_object() && rest.starts_with('{')) {
-        Ok(first)
-    } else {
-        Err("something follows it".to_owned())
-    }
 }
 
 // ── after the call

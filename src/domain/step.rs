@@ -1,8 +1,10 @@
 //! What follows a model's answer: which calls it made, what their ends look like, whether the turn goes on.
 
 use super::clock;
+use super::heartbeat::{REQUEST_HEARTBEAT, THINKING};
 use super::message::{Message, Part, Role, ToolCall, ToolOutput, ToolReturn, ToolStatus};
 use super::model::{Answer, Finish};
+use super::rules::UNREADABLE;
 use super::run::StopReason;
 use super::tool::{ToolFailure, ToolResult};
 use jiff::Timestamp;
@@ -48,25 +50,42 @@ impl PlannedCall {
 }
 
 fn read_arguments(text: &str) -> Result<Map<String, Value>, ToolFailure> {
-    let unreadable = |problem: String| ToolFailure {
+    let mut arguments = read_object(text).map_err(|problem| ToolFailure {
         name: "JSONDecodeError",
-        message: format!("the arguments are not a JSON object: {problem}"),
-    };
+        message: format!("{UNREADABLE}: {problem}"),
+    })?;
+    arguments.shift_remove(REQUEST_HEARTBEAT);
+    arguments.shift_remove(THINKING);
+    Ok(arguments)
+}
+
+/// The arguments of a call (agent-loop §5): the first of several objects, one layer of double encoding, nothing for none.
+pub(super) fn read_object(text: &str) -> Result<Map<String, Value>, String> {
     if text.trim().is_empty() {
         return Ok(Map::new());
     }
-    let text = text.find("}{").map_or(text, |at| &text[..=at]);
-    let mut value: Value =
-        serde_json::from_str(text).map_err(|error| unreadable(error.to_string()))?;
-    if let Value::String(inner) = &value {
-        value = serde_json::from_str(inner).map_err(|error| unreadable(error.to_string()))?;
-    }
-    let Value::Object(mut arguments) = value else {
-        return Err(unreadable("it is another kind of value".to_owned()));
+    let value = match first_value(text)? {
+        Value::String(inner) => first_value(&inner)?,
+        value => value,
     };
-    arguments.shift_remove("request_heartbeat");
-    arguments.shift_remove("thinking");
-    Ok(arguments)
+    match value {
+        Value::Object(arguments) => Ok(arguments),
+        _ => Err("it is another kind of value".to_owned()),
+    }
+}
+
+fn first_value(text: &str) -> Result<Value, String> {
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let first = values
+        .next()
+        .unwrap_or(Ok(Value::Null))
+        .map_err(|error| error.to_string())?;
+    let rest = text[values.byte_offset()..].trim_start();
+    if rest.is_empty() || (first.is_object() && rest.starts_with('{')) {
+        Ok(first)
+    } else {
+        Err("something follows it".to_owned())
+    }
 }
 
 /// What the worker does after an answer.
@@ -228,12 +247,6 @@ pub fn pack_client(end: &ToolReturn, limit: usize, time: Timestamp, timezone: &s
         output: ToolOutput::Packed(envelope.to_string()),
         ..end.clone()
     }
-}
-
-/// The text of a user message that nobody wrote: why the turn goes on (agent-loop §13).
-pub fn heartbeat(reason: &str, time: Timestamp, timezone: &str) -> String {
-    json!({"type": "heartbeat", "reason": reason, "time": clock::spoken(time, timezone)})
-        .to_string()
 }
 
 /// The failure of a call that somebody said no to.

@@ -7,7 +7,6 @@ use crate::actors::run::{FrameReader, Outcome, Rendered};
 use crate::domain::clock;
 use crate::domain::frame::Frame;
 use crate::domain::id::{AgentId, PingId, RunId};
-use crate::domain::piece::{self, Reading as View};
 use crate::domain::run::{ErrorClass, Run, RunError, StopReason};
 use crate::wire::chat::Chunks;
 use crate::wire::stream::{self, DONE};
@@ -215,10 +214,11 @@ impl Reading {
         } else {
             reads.run_messages(run.id).await?
         };
-        Ok(Outcome::of(
-            run,
-            messages.into_iter().map(Into::into).collect(),
-        ))
+        Ok(Outcome {
+            turn_loop: reads.turn_loop(run.agent_id).await?,
+            run: run.into(),
+            messages: messages.into_iter().map(Into::into).collect(),
+        })
     }
 
     fn frames_of(&self, outcome: &Outcome) -> Vec<Frame> {
@@ -228,11 +228,7 @@ impl Reading {
             run_id: run.id,
             date: clock::now(),
         };
-        let view = View::native(&run.view);
-        let pieces = outcome
-            .output()
-            .flat_map(|message| piece::pieces(message, &view))
-            .map(Frame::Piece);
+        let pieces = outcome.pieces().into_iter().map(Frame::Piece);
         let unseen = self.stream.reader.position() < PING;
         let first = (self.stream.pings && unseen).then_some(ping);
         first

@@ -8,10 +8,10 @@ use super::misfit::Misfit;
 use super::sse::Stream;
 use crate::actors::agent::Started;
 use crate::actors::refused::Refused;
-use crate::actors::run::Outcome;
 use crate::domain::id::{AgentId, RunId};
 use crate::domain::model::ModelErrorClass;
-use crate::domain::piece::{self, Piece, Reading};
+use crate::domain::piece::Piece;
+
 use crate::domain::run::{ErrorClass, Run, RunError, StreamMode};
 use crate::wire::run::LettaResponse;
 use crate::wire::send::{BadSend, Send, Sending};
@@ -97,7 +97,7 @@ impl Turn {
         let (agent, run) = (outcome.run.agent_id, outcome.run.id);
         let response = match &outcome.run.error {
             Some(error) => failed(error).into_response(),
-            None => Json(answer(&outcome.run, output(&outcome))).into_response(),
+            None => Json(answer(&outcome.run, outcome.pieces())).into_response(),
         };
         Ok(when_delivered(response, move || {
             delivered(&facade, agent, run)
@@ -226,15 +226,6 @@ pub(super) fn run_of(started: &Started) -> RunId {
         Started::Live { run, .. } => run.id(),
         Started::Ended(run) => *run,
     }
-}
-
-/// What a turn wrote, as the client asked to see it.
-fn output(outcome: &Outcome) -> Vec<Piece> {
-    let reading = Reading::native(&outcome.run.view);
-    outcome
-        .output()
-        .flat_map(|message| piece::pieces(message, &reading))
-        .collect()
 }
 
 /// The failure of a turn as an answer (runs-and-streaming §5). No wildcard: a new class stops the build here.

@@ -290,6 +290,7 @@ impl State {
             agent_mailbox: self.live.mailbox.clone(),
             epoch: self.live.epoch,
             run: Arc::new(record.clone()),
+            turn_loop: self.settings.agent_type.turn_loop(),
             stream: inbox.options.stream,
             stored_frames,
             written,

@@ -10,14 +10,17 @@ use crate::actors::ask::{DEADLINE, Mailbox, ask, tell};
 use crate::actors::house::House;
 use crate::actors::refused::Refused;
 use crate::actors::tree::Hung;
-use crate::domain::agent::Agent;
+use crate::domain::agent::{Agent, TurnLoop};
 use crate::domain::approval::{Pending, Word};
 use crate::domain::clock;
-use crate::domain::frame::DeltaFrame;
+use crate::domain::frame::{DeltaFrame, PieceIndex};
+use crate::domain::heartbeat::{self, live::Live};
 use crate::domain::id::{AgentId, MessageId, RunId, StepId};
-use crate::domain::message::{Message, Part, Role, ToolCall, ToolReturn};
-use crate::domain::model::{Answer, Delta, LlmConfig, ModelError, ModelRequest, ToolSchema, Usage};
-use crate::domain::rules::{self, After, Called, Outcome, Rules};
+use crate::domain::message::{Message, Role, ToolCall, ToolReturn};
+use crate::domain::model::{
+    Answer, Delta, LlmConfig, ModelError, ModelRequest, ToolChoice, ToolSchema, Usage,
+};
+use crate::domain::rules::{self, After, Called, Offer, Outcome, Rules};
 use crate::domain::run::{
     Answers, End, Feedback, Run as Record, RunStatus, Step, StepStatus, StepTiming, StopReason,
 };
@@ -163,6 +166,9 @@ struct Turn {
     token_stream: bool,
     cancel: CancellationToken,
     context: Context,
+    turn_loop: TurnLoop,
+    /// The model of a heartbeat agent writes its thoughts into the arguments of its calls.
+    thinks_in_arguments: bool,
     rules: Rules,
     /// Names of the tools whose calls wait for somebody's word: the client's own, and those with a rule for it.
     waiting: HashSet<String>,
@@ -190,9 +196,19 @@ impl Turn {
                 parameters,
             }
         };
-        let context = arguments.context;
-        let schemas: Arc<[ToolSchema]> = context.tools.iter().map(schema).collect();
-        let agent = &context.agent;
+        let mut context = arguments.context;
+        let agent = context.agent.clone();
+        let turn_loop = agent.agent_type.turn_loop();
+        let heartbeats = turn_loop == TurnLoop::Heartbeat;
+        let thinks_in_arguments =
+            heartbeats && context.config.put_inner_thoughts_in_kwargs == Some(true);
+        let mut schemas: Arc<[ToolSchema]> = context.tools.iter().map(schema).collect();
+        if heartbeats {
+            schemas = heartbeat::schemas(&schemas, &agent.tool_rules, thinks_in_arguments);
+            for message in &mut context.messages {
+                *message = heartbeat::recalled(message, thinks_in_arguments);
+            }
+        }
         let must_call = agent.agent_type.must_call();
         let mut rules = Rules::new(
             &agent.tool_rules,
@@ -217,6 +233,8 @@ impl Turn {
             cancel: arguments.cancel,
             waiting: waiting.collect(),
             context,
+            turn_loop,
+            thinks_in_arguments,
             rules,
         }
     }
@@ -244,13 +262,23 @@ impl Turn {
         let mut draft = self.begin(number);
         tell(&self.run, RunMsg::StepStarted(Box::new(draft.step.clone())));
         self.tell_agent(agent::Msg::StepStarted(Box::new(draft.step.clone())));
+        let offer = self.rules.offer();
+        let choice = offer.choice.clone();
         let mut answer = self
-            .ask_model(&mut draft)
+            .ask_model(&mut draft, offer)
             .await
             .map_err(|error| WorkerEnd::Failed(error.into()))?;
         let last = number >= self.context.max_steps;
-        let outcome = self.carry_out(&mut draft, &mut answer, last).await?;
-        let stop = ends(&outcome.after);
+        let outcome = match self.turn_loop {
+            TurnLoop::Native | TurnLoop::NativeForced => {
+                self.carry_out(&mut draft, &mut answer, last).await?
+            }
+            TurnLoop::Heartbeat => {
+                self.carry_out_one(&mut draft, &mut answer, &choice, last)
+                    .await?
+            }
+        };
+        let stop = outcome.stop;
         draft.step.usage = answer.usage;
         draft.step.status = if stop.is_some_and(|stop| stop.status() == RunStatus::Failed) {
             StepStatus::Failed
@@ -266,8 +294,21 @@ impl Turn {
             .await?;
         self.rules
             .replay(committed.messages.iter().map(AsRef::as_ref));
-        self.context.messages.extend(committed.messages);
+        self.remember(committed.messages);
         Ok(committed.stop)
+    }
+
+    /// What was written joins what the model reads.
+    fn remember(&mut self, messages: Vec<Arc<Message>>) {
+        let heartbeats = self.turn_loop == TurnLoop::Heartbeat;
+        for message in messages {
+            let message = if heartbeats {
+                heartbeat::recalled(&message, self.thinks_in_arguments)
+            } else {
+                message
+            };
+            self.context.messages.push(message);
+        }
     }
 
     /// What an answer leads to: words, calls that are run, or a request where one of them waits.
@@ -286,7 +327,7 @@ impl Turn {
                     reason => After::Ends(reason),
                 };
                 let said = step::assistant_message(message, answer);
-                return Ok(StepOutcome::of_words(said.into_iter().collect(), after));
+                return Ok(StepOutcome::of_words(said.into_iter().collect(), &after));
             }
         };
         let due = self.hold_against_rules(answer, planned);
@@ -300,7 +341,7 @@ impl Turn {
             let waits = |call: &ToolCall| waits.contains(call.id.as_str());
             let said = step::request_messages(message, answer, waits);
             let after = After::Ends(StopReason::RequiresApproval);
-            return Ok(StepOutcome::of_words(said, after));
+            return Ok(StepOutcome::of_words(said, &after));
         }
         let said: Vec<Message> = step::assistant_message(message, answer)
             .into_iter()
@@ -311,11 +352,64 @@ impl Turn {
         let called: Vec<Called> = ends.iter().map(|(_, called)| called.clone()).collect();
         let after = self.bounded(self.rules.after(&called), last);
         Ok(StepOutcome {
-            said,
             proviso: self.proviso(&after, &ends, last),
             calls: ends.into_iter().map(|(end, _)| end).collect(),
-            after,
+            ..StepOutcome::of_words(said, &after)
         })
+    }
+
+    /// What an answer of the heartbeat loop leads to: its one call, or a request where that waits (agent-loop §13).
+    async fn carry_out_one(
+        &self,
+        draft: &mut Draft,
+        answer: &mut Answer,
+        choice: &ToolChoice,
+        last: bool,
+    ) -> Result<StepOutcome, WorkerEnd> {
+        let message = self.message(draft, draft.message_id);
+        let mut call = match heartbeat::next(answer, choice, self.thinks_in_arguments) {
+            heartbeat::Next::Call(call) => call,
+            heartbeat::Next::Stop(reason) => {
+                // A step that fails leaves nothing behind (agent-loop §10).
+                let failed = reason.status() == RunStatus::Failed;
+                let said = step::assistant_message(message, answer).filter(|_| !failed);
+                let said = said.into_iter().collect();
+                return Ok(StepOutcome::of_words(said, &After::Ends(reason)));
+            }
+        };
+        let name = call.planned.name.clone();
+        let violation = self.rules.violations([name.as_str()]).pop().flatten();
+        let refused = match (violation, &call.planned.arguments) {
+            (Some(failure), _) => Some(Refusal::NotRun(failure)),
+            (None, Err(failure)) => Some(Refusal::NotRun(failure.clone())),
+            (None, Ok(_)) => call.fill(&self.rules).err().map(Refusal::Misfilled),
+        };
+        answer.calls = vec![call.stored(call.asks)];
+        if refused.is_none() && self.waiting.contains(&name) {
+            let said = step::request_messages(message, answer, |_| true);
+            let after = After::Ends(StopReason::RequiresApproval);
+            return Ok(StepOutcome::of_words(said, &after));
+        }
+        let mut said: Vec<Message> = step::assistant_message(message, answer)
+            .into_iter()
+            .collect();
+        let due = vec![Due {
+            call: call.planned.clone(),
+            refused,
+        }];
+        let ends = self
+            .run_tools(&mut draft.step.timing, &said, due, Some(&draft.step.id))
+            .await?;
+        let mut outcome = StepOutcome::of_words(Vec::new(), &After::GoesOn);
+        for (end, called) in ends {
+            outcome.follow(heartbeat::decide(&self.rules, &called, call.asks, last));
+            outcome.calls.push(end);
+        }
+        for said in &mut said {
+            said.tool_calls = vec![call.stored(outcome.stop.is_none())];
+        }
+        outcome.said = said;
+        Ok(outcome)
     }
 
     /// Carries out what was answered to a request: no model call and no step of its own. The turn goes on with a step, unless
@@ -330,6 +424,11 @@ impl Turn {
             answers,
             follow_ups,
         } = settling;
+        // The heartbeat loop has one call, and it says whether the turn goes on.
+        let asks = pending.request.tool_calls.first().is_some_and(|call| {
+            let (call, _) = heartbeat::Call::read(call);
+            call.asks
+        });
         let due = pending
             .words(&answers.approvals)
             .into_iter()
@@ -350,20 +449,29 @@ impl Turn {
             .await?;
         let called: Vec<Called> = ends.iter().map(|(_, called)| called.clone()).collect();
         let last = number >= self.context.max_steps && follow_ups.is_empty();
-        let after = match self.rules.after(&called) {
-            After::Ends(_) if !follow_ups.is_empty() => After::GoesOn,
-            after => self.bounded(after, last),
+        let mut outcome = match (self.turn_loop, called.as_slice()) {
+            (TurnLoop::Heartbeat, [called]) => {
+                let mut outcome = StepOutcome::of_words(said, &After::GoesOn);
+                outcome.follow(heartbeat::decide(&self.rules, called, asks, last));
+                outcome
+            }
+            _ => {
+                let after = self.bounded(self.rules.after(&called), last);
+                StepOutcome {
+                    proviso: self.proviso(&after, &ends, last),
+                    ..StepOutcome::of_words(said, &after)
+                }
+            }
         };
-        let outcome = StepOutcome {
-            said,
-            proviso: self.proviso(&after, &ends, last),
-            calls: ends.into_iter().map(|(end, _)| end).collect(),
-            after,
-        };
+        if !follow_ups.is_empty() {
+            outcome.stop = None;
+            outcome.proviso = None;
+        }
+        outcome.calls = ends.into_iter().map(|(end, _)| end).collect();
         let step_id = pending.request.step_id.unwrap_or_else(StepId::new);
         let committed = self.commit(outcome.commit(self, None, step_id)).await?;
         self.rules.record(&called);
-        self.context.messages.extend(committed.messages);
+        self.remember(committed.messages);
         self.context.messages.extend(follow_ups);
         Ok(committed.stop)
     }
@@ -400,22 +508,6 @@ impl Turn {
             After::GoesOn | After::Owes(_) if last => After::Ends(StopReason::MaxSteps),
             after => after,
         }
-    }
-
-    /// The hidden message that names the tools which have to be called before the turn may end.
-    fn reminders(&self, after: &After, step: StepId) -> Vec<Message> {
-        let After::Owes(tools) = after else {
-            return Vec::new();
-        };
-        let mut message = Message::new(self.record.agent_id, Role::User, clock::now());
-        message.step_id = Some(step);
-        message.run_id = Some(self.record.id);
-        message.conversation_id = self.record.conversation_id;
-        message.otid = Some(message.id.piece_otid(0));
-        let reason = rules::reminder(tools);
-        let text = step::heartbeat(&reason, clock::now(), &self.context.agent.timezone);
-        message.content = vec![Part::of_text(text)];
-        vec![message]
     }
 
     /// Each call of an answer, with why it is not run; the arguments that rules fix are in it and in the answer.
@@ -489,8 +581,7 @@ impl Turn {
         message
     }
 
-    async fn ask_model(&mut self, draft: &mut Draft) -> Result<Answer, ModelError> {
-        let offer = self.rules.offer();
+    async fn ask_model(&mut self, draft: &mut Draft, offer: Offer) -> Result<Answer, ModelError> {
         let model = self.house.providers.model(&self.context.config)?;
         let request = ModelRequest {
             config: self.context.config.clone(),
@@ -510,16 +601,27 @@ impl Turn {
             id: draft.message_id,
             run_id: self.record.id,
             step_id: draft.step.id,
-            index: 0,
-            kind: None,
+            index: PieceIndex::default(),
             waiting: &self.waiting,
             waits: HashSet::new(),
         };
+        let mut live = (self.turn_loop == TurnLoop::Heartbeat)
+            .then(|| Live::new(&self.record.view, self.thinks_in_arguments));
         let answer = match self.token_stream {
             true => {
-                model
-                    .answer(&request, &mut |delta| deltas.tell(delta))
-                    .await
+                let mut tell = |delta| match &mut live {
+                    Some(live) => {
+                        for shown in live.show(delta) {
+                            deltas.tell(shown);
+                        }
+                    }
+                    None => deltas.tell(delta),
+                };
+                let answer = model.answer(&request, &mut tell).await;
+                for shown in live.map(Live::finish).unwrap_or_default() {
+                    deltas.tell(shown);
+                }
+                answer
             }
             false => model.answer(&request, &mut |_| ()).await,
         };
@@ -715,28 +817,50 @@ impl Turn {
 struct StepOutcome {
     said: Vec<Message>,
     calls: Vec<CallEnd>,
-    after: After,
+    /// With which the turn ends.
+    stop: Option<StopReason>,
+    /// Why it goes on, where the model has to be told.
+    reason: Option<String>,
     proviso: Option<Proviso>,
 }
 
 impl StepOutcome {
-    fn of_words(said: Vec<Message>, after: After) -> Self {
+    fn of_words(said: Vec<Message>, after: &After) -> Self {
+        let reason = match after {
+            After::Owes(tools) => Some(rules::reminder(tools)),
+            After::GoesOn | After::Ends(_) => None,
+        };
         Self {
             said,
             calls: Vec::new(),
-            after,
+            stop: ends(after),
+            reason,
             proviso: None,
         }
     }
 
+    fn follow(&mut self, decision: heartbeat::Decision) {
+        match decision {
+            heartbeat::Decision::GoesOn { reason } => self.reason = Some(reason),
+            heartbeat::Decision::Ends(reason) => self.stop = Some(reason),
+        }
+    }
+
     fn commit(self, turn: &Turn, step: Option<Step>, step_id: StepId) -> StepCommit {
+        let reminder = self.reason.map(|reason| {
+            let mut message = Message::new(turn.record.agent_id, Role::User, clock::now());
+            message.step_id = Some(step_id);
+            message.run_id = Some(turn.record.id);
+            message.conversation_id = turn.record.conversation_id;
+            heartbeat::message(message, &reason, clock::now(), &turn.context.agent.timezone)
+        });
         StepCommit {
             run: turn.record.id,
             step,
             said: self.said,
             calls: self.calls,
-            reminders: turn.reminders(&self.after, step_id),
-            stop: ends(&self.after).map(End::of),
+            reminders: reminder.into_iter().collect(),
+            stop: self.stop.map(End::of),
             proviso: self.proviso,
         }
     }
@@ -810,8 +934,7 @@ struct Deltas<'a> {
     id: MessageId,
     run_id: RunId,
     step_id: StepId,
-    index: u8,
-    kind: Option<&'static str>,
+    index: PieceIndex,
     waiting: &'a HashSet<String>,
     /// Ids of the calls of such tools.
     waits: HashSet<String>,
@@ -834,21 +957,15 @@ impl Deltas<'_> {
 
     fn tell(&mut self, delta: Delta) {
         let waits = self.waits(&delta);
-        let mut frame = DeltaFrame {
+        let frame = DeltaFrame {
             message_id: if waits { self.id.of_request() } else { self.id },
-            waits,
             run_id: self.run_id,
             step_id: self.step_id,
             date: clock::now(),
-            index: self.index,
+            index: self.index.of(&delta),
+            waits,
             delta,
         };
-        let kind = frame.message_type();
-        if self.kind.is_some_and(|before| before != kind) {
-            self.index = self.index.saturating_add(1).min(127);
-            frame.index = self.index;
-        }
-        self.kind = Some(kind);
         tell(self.run, RunMsg::Delta(frame));
     }
 }

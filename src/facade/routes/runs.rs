@@ -135,7 +135,8 @@ async fn messages(
         messages.reverse();
     }
     let messages = page.cut(messages, |message| message.id);
-    Ok(Json(shown(messages, &Reading::native(&run.view))))
+    let turn_loop = facade.handles.reads.turn_loop(run.agent_id).await?;
+    Ok(Json(shown(messages, &Reading::live(&run.view, turn_loop))))
 }
 
 async fn usage(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<Usage> {

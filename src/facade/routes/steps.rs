@@ -1,6 +1,7 @@
 //! Steps: lists, details, feedback.
 
 use super::agents_messages::shown;
+use crate::domain::agent::TurnLoop;
 use crate::domain::id::StepId;
 use crate::domain::page::Order;
 use crate::domain::piece::Reading;
@@ -64,11 +65,15 @@ async fn messages(
 ) -> Answer<Vec<Message>> {
     let page = params.page(100, Order::Ascending)?;
     let mut messages = facade.handles.reads.step_messages(id).await?;
+    let turn_loop = match messages.first() {
+        Some(message) => facade.handles.reads.turn_loop(message.agent_id).await?,
+        None => TurnLoop::Native,
+    };
     if page.order == Order::Descending {
         messages.reverse();
     }
     let view = View::default();
-    let reading = Reading::native(&view);
+    let reading = Reading::live(&view, turn_loop);
     let pieces = page
         .cut(messages, |message| message.id)
         .into_iter()
