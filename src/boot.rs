@@ -3,7 +3,9 @@
 use crate::actors::run::Outcome;
 use crate::actors::{Foundation, Handles, House, Render, RootHandle, Serve, Settings, restart};
 use crate::config::{Config, Durability, KeySource, master_key};
+use crate::domain::agent::CompactionSettings;
 use crate::domain::frame::Frame;
+use crate::domain::model::ModelSettings;
 use crate::egress::{Egress, EgressConfig, check_literal};
 use crate::facade::{self, Facade};
 use crate::providers::Providers;
@@ -265,6 +267,10 @@ struct Wire;
 impl Render for Wire {
     fn frame(&self, frame: &Frame, seq: Option<u64>) -> String {
         wire::stream::event(frame, seq)
+    }
+
+    fn summariser_settings(&self, settings: &CompactionSettings) -> ModelSettings {
+        wire::model::compaction_model_settings(settings)
     }
 
     fn callback(&self, outcome: &Outcome) -> String {

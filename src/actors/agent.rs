@@ -7,11 +7,13 @@
 mod admission;
 mod changes;
 mod commits;
+mod compaction;
 mod loading;
 
 pub use self::admission::Started;
 pub use self::changes::TextEdit;
 use self::commits::InFlight;
+pub(crate) use self::compaction::{Compacted, Compaction};
 pub(crate) use self::loading::close_runs_of_faulted;
 use super::ask::{AskError, DEADLINE, Mailbox, Waiting, answer, ask, tell};
 use super::house::House;
@@ -19,13 +21,16 @@ use super::refused::Refused;
 use super::run::RunHandle;
 use super::run::worker::{Context, Settling};
 use super::tree::Hung;
-use crate::domain::agent::{Agent as Settings, AgentChange};
+use crate::domain::agent::{Agent as Settings, AgentChange, CompactionSettings};
 use crate::domain::approval::Pending;
+use crate::domain::compaction::Breaker;
 use crate::domain::history::Head;
 use crate::domain::id::{AgentId, MessageId, RunId, StepId, ToolId, UserId};
 use crate::domain::memory::Edit;
 use crate::domain::message::{Message, ToolCall, ToolReturn};
-use crate::domain::run::{End, Feedback, Inbox, Run as RunRecord, RunRequest, Step, StopReason};
+use crate::domain::run::{
+    End, Feedback, Inbox, Run as RunRecord, RunRequest, Step, StopReason, Task,
+};
 use crate::domain::step;
 use crate::domain::tool::ToolResult;
 use crate::store::Epoch;
@@ -296,6 +301,7 @@ pub(crate) enum Msg {
         reply: Reply<()>,
     },
     CallReturned(RunId, Box<CallEnd>),
+    Compact(Box<Compaction>, Reply<Compacted>),
     Commit(Box<StepCommit>, Reply<Committed>),
     // from runs
     NeedContext(RunId),
@@ -318,6 +324,8 @@ pub(crate) struct StepCommit {
     pub(crate) stop: Option<End>,
     /// `stop` holds only under this.
     pub(crate) proviso: Option<Proviso>,
+    /// With which the run will end once its context was compacted: it takes no further step.
+    pub(crate) then: Option<StopReason>,
 }
 
 /// Calls of which one has to succeed, and what holds if none does.
@@ -338,6 +346,7 @@ impl StepCommit {
             reminders: Vec::new(),
             stop: Some(end),
             proviso: None,
+            then: None,
         }
     }
 
@@ -458,6 +467,8 @@ pub(crate) struct State {
 struct Lane {
     current: Option<RunId>,
     queue: VecDeque<RunId>,
+    /// Shared with the worker whose turn it is.
+    breaker: Arc<Mutex<Breaker>>,
 }
 
 /// A run that has no end yet.
@@ -535,6 +546,7 @@ impl Actor for Agent {
                 reply,
             } => settle(reply, state.call_started(run, origin, call_id).await)?,
             Msg::CallReturned(run, end) => state.call_returned(run, &end),
+            Msg::Compact(compaction, reply) => settle(reply, state.compact(*compaction).await)?,
             Msg::Commit(commit, reply) => state.commit_and_answer(*commit, reply).await?,
             Msg::NeedContext(run) => state.give_context(run),
             Msg::Close(commit) => state.close(*commit).await?,
@@ -652,8 +664,19 @@ impl State {
             }),
             None => None,
         };
+        let unstored = inputs.len();
         messages.extend(inputs);
+        let (only_compacts, compaction) = match &open.inbox.task {
+            Task::Turn => (false, self.settings.compaction.clone()),
+            Task::Compact(settings) => (true, CompactionSettings::clone(settings)),
+        };
         open.handle.start(Context {
+            unstored,
+            version: self.head.default_lane.version,
+            system_overridden: options.override_system.is_some(),
+            compaction,
+            breaker: self.lane.breaker.clone(),
+            only_compacts,
             agent: self.settings.clone(),
             config: Arc::new(
                 options

@@ -197,6 +197,7 @@ impl Directory {
                 turn_loop: super::reads::turn_loop(&store, run.agent_id)?,
                 run: Arc::new(run),
                 messages,
+                shows_summaries: false,
             })))
         };
         super::reads::blocking(read).await

@@ -9,8 +9,10 @@ use super::refused::Refused;
 use super::restart::{self, Verdict};
 use super::run::RunHandle;
 use super::tree::{self, Board, Node};
+use crate::domain::agent::CompactionSettings;
 use crate::domain::frame::Frame;
 use crate::domain::id::{AgentId, RunId};
+use crate::domain::model::ModelSettings;
 use crate::egress::Egress;
 use crate::providers::Providers;
 use crate::store::{Epoch, Store};
@@ -52,6 +54,8 @@ pub struct Settings {
 pub trait Render: Send + Sync {
     /// One SSE event; `seq` is the frame's number where clients may resume by it.
     fn frame(&self, frame: &Frame, seq: Option<u64>) -> String;
+    /// The settings of a summariser, which are kept as the client sent them.
+    fn summariser_settings(&self, settings: &CompactionSettings) -> ModelSettings;
     /// The body of a callback.
     fn callback(&self, outcome: &super::run::Outcome) -> String;
 }

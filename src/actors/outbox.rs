@@ -173,6 +173,7 @@ async fn send(house: &House, id: RunId) -> Result<u16, String> {
             turn_loop: super::reads::turn_loop(&store, run.agent_id)?,
             run: Arc::new(run),
             messages,
+            shows_summaries: false,
         }))
     });
     let Some(outcome) = read.await.map_err(|error| error.to_string())? else {

@@ -183,6 +183,16 @@ impl Reads {
         .await
     }
 
+    /// The messages of an agent's default context, the system message first.
+    pub async fn context(&self, agent: AgentId) -> Result<Vec<Message>, Refused> {
+        self.read(move |house| {
+            let head = house.store.head(agent)?;
+            let head = head.ok_or(Refused::NoSuchAgent(agent))?;
+            Ok(house.store.messages_at(agent, head.default_lane.spans())?)
+        })
+        .await
+    }
+
     /// One message of an agent.
     pub async fn message(&self, agent: AgentId, id: MessageId) -> Result<Message, Refused> {
         self.read(move |house| {

@@ -36,12 +36,15 @@ pub struct Outcome {
     pub messages: Vec<Arc<Message>>,
     /// How its messages are to be read.
     pub turn_loop: TurnLoop,
+    /// Whether summaries are shown as such; who reads a recorded run did not say.
+    pub shows_summaries: bool,
 }
 
 impl Outcome {
     /// The pieces of what the run itself wrote, as its loop shows them.
     pub fn pieces(&self) -> Vec<Piece> {
-        let reading = Reading::live(&self.run.view, self.turn_loop);
+        let reading =
+            Reading::live(&self.run.view, self.turn_loop).with_compactions(self.shows_summaries);
         let output: Vec<&Arc<Message>> = self.output().collect();
         output
             .into_iter()
@@ -58,9 +61,9 @@ impl Outcome {
 /// Whether a message is part of a turn's answer: inputs are never echoed, and an answer to a request is one.
 fn is_output(message: &Message) -> bool {
     match message.role {
-        Role::Assistant | Role::Tool => true,
+        Role::Assistant | Role::Tool | Role::Summary => true,
         Role::Approval => !message.tool_calls.is_empty(),
-        Role::System | Role::User | Role::Summary => false,
+        Role::System | Role::User => false,
     }
 }
 
@@ -159,6 +162,11 @@ impl RunHandle {
         tell(&self.actor, Msg::Committed(messages, ended));
     }
 
+    /// The context was compacted on behalf of this run.
+    pub(crate) fn compacted(&self, summary: Arc<Message>) {
+        tell(&self.actor, Msg::Compacted(summary));
+    }
+
     /// The end could not be written; it is asked for again after a moment.
     pub(crate) fn close_failed(&self) {
         tell(&self.actor, Msg::CloseFailed);
@@ -179,6 +187,7 @@ pub(crate) enum Msg {
     Start(Box<Context>),
     Refuse(End),
     Committed(Vec<Arc<Message>>, Option<Arc<Record>>),
+    Compacted(Arc<Message>),
     CloseFailed,
     // from the worker
     StepStarted(Box<Step>),
@@ -209,6 +218,7 @@ pub(crate) struct Arguments {
     pub(crate) epoch: Epoch,
     pub(crate) run: Arc<Record>,
     pub(crate) turn_loop: TurnLoop,
+    pub(crate) shows_summaries: bool,
     pub(crate) stream: StreamMode,
     /// Frames of an earlier incarnation that are on disk.
     pub(crate) stored_frames: u64,
@@ -227,6 +237,7 @@ pub(crate) struct State {
     record: Arc<Record>,
     shared: Arc<Shared>,
     turn_loop: TurnLoop,
+    shows_summaries: bool,
     stream: StreamMode,
     phase: Phase,
     cancel: CancellationToken,
@@ -365,6 +376,7 @@ impl Actor for Run {
             record: arguments.run,
             shared,
             turn_loop: arguments.turn_loop,
+            shows_summaries: arguments.shows_summaries,
             stream: arguments.stream,
             phase: Phase::Queued,
             cancel: CancellationToken::new(),
@@ -406,6 +418,7 @@ impl Actor for Run {
             Msg::Leave => state.leave(),
             Msg::Start(context) => state.start(*context).await?,
             Msg::Refuse(end) => state.refuse(end),
+            Msg::Compacted(summary) => state.compacted(summary),
             Msg::Committed(messages, ended) => state.committed(messages, ended),
             Msg::CloseFailed => state.close_failed(),
             Msg::StepStarted(step) => state.step_started(*step),
@@ -534,6 +547,11 @@ impl State {
         }
     }
 
+    fn compacted(&mut self, summary: Arc<Message>) {
+        self.show_message(&summary);
+        self.messages.push(summary);
+    }
+
     fn ended(&mut self, run: &Arc<Record>) {
         if self.phase == Phase::Done {
             return;
@@ -550,6 +568,7 @@ impl State {
             run: run.clone(),
             messages: std::mem::take(&mut self.messages),
             turn_loop: self.turn_loop,
+            shows_summaries: self.shows_summaries,
         });
         *self
             .shared
@@ -693,10 +712,13 @@ impl State {
 
     fn show_message(&mut self, message: &Message) {
         // In a token stream the deltas have shown what the model said.
-        let was_shown = self.stream == StreamMode::Tokens && message.role != Role::Tool;
+        let was_said = matches!(message.role, Role::Assistant | Role::Approval);
+        let was_shown = self.stream == StreamMode::Tokens && was_said;
         if is_output(message) && !was_shown && self.is_rendered() {
             let view = self.record.view.clone();
-            for piece in piece::pieces(message, &Reading::live(&view, self.turn_loop)) {
+            let reading =
+                Reading::live(&view, self.turn_loop).with_compactions(self.shows_summaries);
+            for piece in piece::pieces(message, &reading) {
                 self.show(Frame::Piece(piece));
             }
         }

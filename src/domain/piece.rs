@@ -1,7 +1,6 @@
 //! One stored message as clients see it: several pieces, each of one message type (messages-and-search §4).
 
 use super::agent::TurnLoop;
-use super::compaction::Trigger;
 use super::compaction::summary::{self, Stats};
 use super::id::{ConversationId, MessageId, RunId, StepId};
 use super::message::{
@@ -63,8 +62,8 @@ pub enum Body {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compaction {
-    pub trigger: Trigger,
-    pub context_token_estimate: u64,
+    pub trigger: String,
+    pub context_token_estimate: Option<u64>,
     pub context_window: u64,
 }
 
@@ -105,6 +104,8 @@ pub struct Reading<'a> {
     pub hides_returns: bool,
     /// Summaries are shown as such; otherwise as the user message that the model reads.
     pub shows_summaries: bool,
+    /// Before a summary stands the news of its compaction.
+    pub shows_compactions: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -116,6 +117,7 @@ impl<'a> Reading<'a> {
             unwrap_calls: false,
             hides_returns: false,
             shows_summaries: false,
+            shows_compactions: false,
         }
     }
 
@@ -127,6 +129,7 @@ impl<'a> Reading<'a> {
             unwrap_calls: view.use_assistant_message,
             hides_returns: view.use_assistant_message,
             shows_summaries: false,
+            shows_compactions: false,
         }
     }
 
@@ -146,6 +149,7 @@ impl<'a> Reading<'a> {
             unwrap_calls: view.use_assistant_message,
             hides_returns: false,
             shows_summaries: false,
+            shows_compactions: false,
         }
     }
 
@@ -153,6 +157,15 @@ impl<'a> Reading<'a> {
     pub fn with_summaries(self, shows_summaries: bool) -> Self {
         Self {
             shows_summaries,
+            ..self
+        }
+    }
+
+    /// In the answer of a turn, for who asked for compaction messages.
+    pub fn with_compactions(self, shows: bool) -> Self {
+        Self {
+            shows_summaries: shows,
+            shows_compactions: shows,
             ..self
         }
     }
@@ -168,7 +181,7 @@ impl<'a> Reading<'a> {
 /// The pieces of one message in natural order, filtered by the view's message types.
 pub fn pieces(message: &Message, reading: &Reading<'_>) -> Vec<Piece> {
     let bodies = bodies(message, reading);
-    let derived = matches!(message.role, Role::Assistant | Role::Tool)
+    let derived = matches!(message.role, Role::Assistant | Role::Tool | Role::Summary)
         || (message.role == Role::Approval && !message.tool_calls.is_empty());
     let piece = |(index, body): (usize, Body)| Piece {
         message_id: message.id,
@@ -236,7 +249,7 @@ fn bodies(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
         Role::User => vec![Body::User {
             content: user_content(message),
         }],
-        Role::Summary => vec![summary(message, reading)],
+        Role::Summary => summary(message, reading),
         Role::Tool if reading.hides_returns && is_of_message_tool(message, reading) => Vec::new(),
         Role::Tool => vec![Body::ToolReturns(message.tool_returns.clone())],
         Role::Assistant => {
@@ -260,16 +273,25 @@ fn is_of_message_tool(message: &Message, reading: &Reading<'_>) -> bool {
     message.name.as_ref() == Some(&reading.view.assistant_message_tool_name)
 }
 
-fn summary(message: &Message, reading: &Reading<'_>) -> Body {
-    match summary::read(message) {
-        Some(read) if reading.shows_summaries => Body::Summary {
-            summary: read.text,
-            stats: read.stats,
-        },
-        _ => Body::User {
+fn summary(message: &Message, reading: &Reading<'_>) -> Vec<Body> {
+    let Some(read) = summary::read(message).filter(|_| reading.shows_summaries) else {
+        return vec![Body::User {
             content: Content::Text(message.text()),
-        },
-    }
+        }];
+    };
+    let news = read.stats.as_ref().filter(|_| reading.shows_compactions);
+    let news = news.map(|stats| {
+        Body::Compaction(Compaction {
+            trigger: stats.trigger.clone(),
+            context_token_estimate: stats.context_tokens_before,
+            context_window: stats.context_window,
+        })
+    });
+    let summary = Body::Summary {
+        summary: read.text,
+        stats: read.stats,
+    };
+    news.into_iter().chain([summary]).collect()
 }
 
 fn user_content(message: &Message) -> Content {

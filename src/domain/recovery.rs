@@ -13,6 +13,8 @@ pub enum Recovery {
     Resume,
     /// The journalled calls get their returns (what is known, else "outcome unknown") in one commit, then it goes on.
     CloseCallsAndResume,
+    /// Its last step was committed: only the end is missing.
+    End(End),
     /// Closed; open journalled calls are answered in the same batch.
     Fail(End),
 }
@@ -20,6 +22,9 @@ pub enum Recovery {
 /// Decides by the last durable state. `waited_for`: the process lived on, so connected clients wait.
 /// `age_s` is the time since acceptance, in seconds.
 pub fn recover(inbox: &Inbox, waited_for: bool, age_s: i64) -> Recovery {
+    if let Phase::Ending(stop_reason) = inbox.progress.phase {
+        return Recovery::End(End::of(stop_reason));
+    }
     if inbox.recoveries >= MOST_RECOVERIES {
         return Recovery::Fail(End::internal(format!(
             "the run was picked up {MOST_RECOVERIES} times after crashes and given up"
@@ -35,6 +40,6 @@ pub fn recover(inbox: &Inbox, waited_for: bool, age_s: i64) -> Recovery {
     }
     match inbox.progress.phase {
         Phase::Tools { .. } | Phase::Settling { .. } => Recovery::CloseCallsAndResume,
-        Phase::Idle | Phase::Model { .. } => Recovery::Resume,
+        Phase::Idle | Phase::Model { .. } | Phase::Ending(_) => Recovery::Resume,
     }
 }

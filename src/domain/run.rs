@@ -1,5 +1,6 @@
 //! The life of a run as a value: what was asked, where it stands, how it ended.
 
+use super::agent::CompactionSettings;
 use super::clock;
 use super::id::{AgentId, ConversationId, MessageId, RunId, StepId, ToolId};
 use super::message::{Approval, Message, Part, Role, ToolReturn};
@@ -245,6 +246,7 @@ pub struct Answers {
 pub struct RunRequest {
     pub id: RunId,
     pub lane: LaneId,
+    pub task: Task,
     /// Comes before the inputs.
     pub answer: Option<Answers>,
     pub inputs: Vec<Input>,
@@ -259,6 +261,34 @@ pub struct RunRequest {
     pub idempotency_key: Option<[u8; 32]>,
     /// The client marked this as a repeat (`x-stainless-retry-count` above zero).
     pub retry: bool,
+}
+
+impl RunRequest {
+    /// A run that compacts a lane's context and does nothing else.
+    pub fn compaction(settings: CompactionSettings, lane: LaneId) -> Self {
+        Self {
+            id: RunId::new(),
+            lane,
+            task: Task::Compact(Box::new(settings)),
+            answer: None,
+            inputs: Vec::new(),
+            client_tools: Vec::new(),
+            options: RunOptions {
+                max_steps: 1,
+                view: View::default(),
+                stream: StreamMode::None,
+                include_compaction_messages: true,
+                override_model: None,
+                override_system: None,
+            },
+            background: false,
+            run_type: "summarize".to_owned(),
+            callback_url: None,
+            body_hash: [0; 32],
+            idempotency_key: None,
+            retry: false,
+        }
+    }
 }
 
 /// What a run is to do beyond its inputs; kept with them until it ends.
@@ -345,13 +375,15 @@ pub enum ErrorClass {
     PendingApproval(MessageId),
     /// When its turn came, its answers were for other calls than those that wait, or none waited; which, in words.
     BadAnswer(String),
+    /// A compaction that somebody asked for, and why it was not made.
+    NotCompacted(String),
 }
 
 impl ErrorClass {
     /// What can be said of one case, beyond the sentence for all of its class.
     pub fn detail(&self) -> String {
         match self {
-            Self::BadAnswer(reason) => reason.clone(),
+            Self::BadAnswer(reason) | Self::NotCompacted(reason) => reason.clone(),
             Self::PendingApproval(request) => format!("pending request: {request}"),
             Self::Model(_) | Self::ServerRestart | Self::Internal => String::new(),
         }
@@ -378,9 +410,10 @@ impl RunError {
                 | ModelErrorClass::Unreadable => "llm_error",
             },
             ErrorClass::ServerRestart => "server_restart",
-            ErrorClass::Internal | ErrorClass::PendingApproval(_) | ErrorClass::BadAnswer(_) => {
-                "internal_error"
-            }
+            ErrorClass::Internal
+            | ErrorClass::PendingApproval(_)
+            | ErrorClass::BadAnswer(_)
+            | ErrorClass::NotCompacted(_) => "internal_error",
         }
     }
 
@@ -416,6 +449,7 @@ impl RunError {
                 "A tool call waits for an answer. Please approve or deny the pending request before continuing."
             }
             ErrorClass::BadAnswer(_) => "The answer fits no tool call that waits.",
+            ErrorClass::NotCompacted(_) => "The conversation could not be compacted.",
         }
     }
 }
@@ -444,6 +478,7 @@ impl From<super::model::ModelError> for End {
 pub struct Inbox {
     pub run_id: RunId,
     pub lane: LaneId,
+    pub task: Task,
     /// Order of acceptance within the agent; a lane's queue is rebuilt in it.
     pub accepted: u64,
     /// `None` also once they are settled.
@@ -515,6 +550,17 @@ pub enum Phase {
         started: Vec<String>,
         finished: Vec<ToolReturn>,
     },
+    /// The last step is committed; the end waits for a compaction.
+    Ending(StopReason),
+}
+
+/// What a run is for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Task {
+    /// Answers its inputs.
+    Turn,
+    /// Compacts the context, nothing else.
+    Compact(Box<CompactionSettings>),
 }
 
 /// One model call and the tool calls it produced.

@@ -229,7 +229,7 @@ pub(super) fn run_of(started: &Started) -> RunId {
 }
 
 /// The failure of a turn as an answer (runs-and-streaming §5). No wildcard: a new class stops the build here.
-fn failed(error: &RunError) -> ApiError {
+pub(super) fn failed(error: &RunError) -> ApiError {
     let provider = |status, kind: &str| {
         ApiError::new(
             status,
@@ -246,7 +246,9 @@ fn failed(error: &RunError) -> ApiError {
         ErrorClass::PendingApproval(request) => {
             return Refused::PendingApproval { request: *request }.into();
         }
-        ErrorClass::BadAnswer(reason) => return Refused::BadAnswer(reason.clone()).into(),
+        ErrorClass::BadAnswer(reason) | ErrorClass::NotCompacted(reason) => {
+            return Refused::Argument(reason.clone()).into();
+        }
     };
     match class {
         ModelErrorClass::Timeout => provider(StatusCode::GATEWAY_TIMEOUT, "llm_timeout"),

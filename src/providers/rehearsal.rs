@@ -10,6 +10,7 @@
 //! | `what is my name?`, `who am I?` | the name, from the memory in the system prompt |
 //! | `what do you remember about tea?`, `what do you know about me?` | the lines of memory with that word, or all |
 //! | any other question | lines of memory that share a word with it, if there are any |
+//! | a `<transcript>` to summarise | an earlier summary, and what the user said, shortened |
 //! | anything else | says what it is and repeats the message |
 //!
 //! After a tool's return it says in a sentence how that went.
@@ -177,8 +178,46 @@ fn decide(request: &ModelRequest) -> Part {
                 .rev()
                 .map(AsRef::as_ref)
                 .find(spoken);
-            reply(&last.map(Message::text).unwrap_or_default(), request)
+            let text = last.map(Message::text).unwrap_or_default();
+            if text.starts_with("<transcript>") {
+                return Part::Say(summary(&text));
+            }
+            reply(&text, request)
         }
+    }
+}
+
+/// Characters of a transcript's summary.
+const SUMMARY_CHARS: usize = 1_500;
+
+/// A transcript in short: what was summarised before, and the newest of what the user said that still fits.
+fn summary(transcript: &str) -> String {
+    let said = |role| {
+        transcript
+            .lines()
+            .filter_map(move |line: &str| line.strip_prefix(role))
+    };
+    let before: Vec<&str> = said("[summary] ").collect();
+    let mut summary = before.join(" ");
+    let mut newest: Vec<&str> = Vec::new();
+    let mut chars = summary.chars().count();
+    for line in said("[user] ").collect::<Vec<_>>().into_iter().rev() {
+        chars += line.chars().count() + 1;
+        if chars > SUMMARY_CHARS {
+            break;
+        }
+        newest.push(line);
+    }
+    if !newest.is_empty() {
+        newest.reverse();
+        summary.push_str(" The user said: ");
+        summary.push_str(&newest.join(" / "));
+    }
+    let kept: String = summary.trim().chars().take(SUMMARY_CHARS).collect();
+    if kept.is_empty() {
+        "Nothing was said that could be summarised.".to_owned()
+    } else {
+        kept
     }
 }
 

@@ -16,6 +16,7 @@ use crate::domain::block::BlockLink;
 use crate::domain::clock;
 use crate::domain::id::{BlockId, RunId};
 use crate::domain::model::Trace;
+use crate::domain::run::Task;
 use bytes::Bytes;
 use std::fmt::{Debug, Write};
 use std::path::Path;
@@ -64,6 +65,7 @@ fn is_still_read<T: Stored + PartialEq + Debug>(version: u8, value: &T) {
 #[test]
 fn older_versions_are_still_read() {
     let mut inbox = testing::fixed_inbox();
+    inbox.task = Task::Turn;
     inbox.answer = None;
     inbox.client_tools = Vec::new();
     is_still_read(1, &inbox);

@@ -1,16 +1,17 @@
 //! Inbox entries: what an accepted run is to do and how far it has come, until it ends.
 
+use super::agents::CompactionSettingsV1;
 use super::batch::Batch;
 use super::codec::{self, Kind, Stored, Unreadable};
 use super::keys::{self, section};
 use super::messages::{ApprovalV1, MessageV1, ToolReturnV1};
 use super::record::{Record, record};
-use super::runs::{InputV1, RunOptionsV1};
+use super::runs::{InputV1, RunOptionsV1, StopReasonV1};
 use super::{ReadError, Store};
 use crate::domain::id::{AgentId, RunId};
 use crate::domain::model::ToolSchema;
 use crate::domain::page::Order;
-use crate::domain::run::{Answers, Inbox, LaneId, Phase, Progress};
+use crate::domain::run::{Answers, Inbox, LaneId, Phase, Progress, Task};
 use bincode::{Decode, Encode};
 
 /// Before calls could wait for an answer, and clients bring tools of their own.
@@ -32,6 +33,7 @@ record! {
     struct InboxV2 for Inbox {
         run_id: [u8; 16],
         lane: LaneIdV1,
+        task: TaskV1,
         accepted: u64,
         answer: Option<AnswersV1>,
         inputs: Vec<InputV1>,
@@ -42,6 +44,11 @@ record! {
         progress: ProgressV1,
         recoveries: u32,
     }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    enum TaskV1 for Task { Turn, Compact(settings: Box<CompactionSettingsV1>) }
 }
 
 record! {
@@ -71,6 +78,7 @@ record! {
         Model { step_id: [u8; 16] },
         Tools { step_id: [u8; 16], assistant: Box<MessageV1>, started: Vec<String>, finished: Vec<ToolReturnV1> },
         Settling { started: Vec<String>, finished: Vec<ToolReturnV1> },
+        Ending(stop_reason: StopReasonV1),
     }
 }
 
@@ -87,6 +95,7 @@ impl Stored for Inbox {
         let newer = InboxV2 {
             run_id: old.run_id,
             lane: old.lane,
+            task: TaskV1::Turn,
             accepted: old.accepted,
             answer: None,
             inputs: old.inputs,

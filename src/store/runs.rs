@@ -95,6 +95,7 @@ record! {
         Internal,
         PendingApproval(request: [u8; 16]),
         BadAnswer(reason: String),
+        NotCompacted(reason: String),
     }
 }
 

@@ -20,7 +20,8 @@ use crate::domain::model::{
 };
 use crate::domain::run::{
     Answers, Callback, ErrorClass, Feedback, Inbox, Input, InputRole, LaneId, Phase, Progress, Run,
-    RunError, RunOptions, RunStatus, Step, StepStatus, StepTiming, StopReason, StreamMode, View,
+    RunError, RunOptions, RunStatus, Step, StepStatus, StepTiming, StopReason, StreamMode, Task,
+    View,
 };
 use crate::domain::tool::{ChildArgs, ToolRule, ToolRuleKind};
 use jiff::Timestamp;
@@ -429,6 +430,7 @@ pub(super) fn fixed_inbox() -> Inbox {
     Inbox {
         run_id: RunId::from_bytes([7; 16]),
         lane: LaneId::Conversation(ConversationId::from_bytes([8; 16])),
+        task: Task::Compact(Box::new(fixed_agent().compaction)),
         accepted: 1,
         answer: Some(Answers {
             approvals: vec![Approval::Decision {

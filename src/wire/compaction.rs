@@ -25,8 +25,8 @@ impl Compact {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Compacted {
     pub summary: String,
-    pub num_messages_before: usize,
-    pub num_messages_after: usize,
+    pub num_messages_before: u64,
+    pub num_messages_after: u64,
 }
 
 /// `compaction_stats` of a summary.
@@ -55,16 +55,16 @@ impl<'a> From<&'a DomainStats> for Stats<'a> {
 
 /// `event_data` of the event that stands before a summary.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct CompactionEvent {
-    trigger: &'static str,
-    context_token_estimate: u64,
+pub(super) struct CompactionEvent<'a> {
+    trigger: &'a str,
+    context_token_estimate: Option<u64>,
     context_window: u64,
 }
 
-impl From<&Compaction> for CompactionEvent {
-    fn from(news: &Compaction) -> Self {
+impl<'a> From<&'a Compaction> for CompactionEvent<'a> {
+    fn from(news: &'a Compaction) -> Self {
         Self {
-            trigger: news.trigger.name(),
+            trigger: &news.trigger,
             context_token_estimate: news.context_token_estimate,
             context_window: news.context_window,
         }

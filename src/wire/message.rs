@@ -124,7 +124,7 @@ pub(super) enum Own<'a> {
     },
     Event {
         event_type: &'static str,
-        event_data: CompactionEvent,
+        event_data: CompactionEvent<'a>,
     },
     /// In deltas both keys hold the same object.
     CallDelta {

@@ -5,7 +5,7 @@ use crate::domain::id::RunId;
 use crate::domain::message::{Approval, ToolOutput, ToolReturn, ToolStatus};
 use crate::domain::model::{LlmConfig, ToolSchema};
 use crate::domain::run::{
-    Answers, Input, InputRole, LaneId, RunOptions, RunRequest, StreamMode, View,
+    Answers, Input, InputRole, LaneId, RunOptions, RunRequest, StreamMode, Task, View,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -275,6 +275,7 @@ impl Send {
         Ok(RunRequest {
             id: RunId::new(),
             lane: LaneId::Default,
+            task: Task::Turn,
             answer,
             inputs,
             client_tools,

@@ -11,7 +11,7 @@ use crate::domain::message::{Message, Part, Role};
 use crate::domain::model::Usage;
 use crate::domain::run::{
     Answers, Callback, ErrorClass, Inbox, Input, InputRole, Phase, Progress, Run, RunError,
-    RunRequest, RunStatus,
+    RunRequest, RunStatus, Task,
 };
 use crate::store::{Batch, IdempotencyRecord};
 use ractor::{ActorId, ActorProcessingErr};
@@ -67,7 +67,7 @@ impl State {
             .into());
         }
         let idle = self.lane.current.is_none() && self.lane.queue.is_empty();
-        if idle {
+        if idle && request.task == Task::Turn {
             self.check_answer(request.answer.as_ref())
                 .map_err(refusal)?;
         }
@@ -195,6 +195,7 @@ impl State {
         let inbox = Inbox {
             run_id: request.id,
             lane: request.lane,
+            task: request.task,
             accepted: self.head.next_acceptance,
             answer: request.answer,
             client_tools: request.client_tools,
@@ -247,7 +248,7 @@ impl State {
         let Some(open) = self.open.get(&run) else {
             return Ok(());
         };
-        if open.inbox.progress.committed_steps > 0 {
+        if open.inbox.progress.committed_steps > 0 || open.inbox.task != Task::Turn {
             return Ok(());
         }
         let meant = self.check_answer(open.inbox.answer.as_ref());
@@ -292,6 +293,7 @@ impl State {
             run: Arc::new(record.clone()),
             turn_loop: self.settings.agent_type.turn_loop(),
             stream: inbox.options.stream,
+            shows_summaries: inbox.options.include_compaction_messages,
             stored_frames,
             written,
         };

@@ -541,7 +541,7 @@ impl Draft {
 
     fn progress(&mut self, open: &OpenRun, commit: &StepCommit) {
         if let Some(inbox) = &mut self.inbox {
-            inbox.progress.phase = Phase::Idle;
+            inbox.progress.phase = commit.then.map_or(Phase::Idle, Phase::Ending);
             // A step that a crash interrupted may have lost its record; what it said counts all the same.
             if commit.step.is_some() || !commit.said.is_empty() {
                 inbox.progress.committed_steps += 1;

@@ -166,6 +166,9 @@ impl State {
                 }
                 self.lane.queue.push_back(handle.id());
             }
+            Recovery::End(end) => {
+                self.commit_recovered(StepCommit::closing(id, end)).await?;
+            }
             Recovery::Fail(end) => {
                 let mut commit =
                     interrupted.unwrap_or_else(|| StepCommit::closing(id, end.clone()));
@@ -186,6 +189,7 @@ impl State {
             reminders: Vec::new(),
             stop: None,
             proviso: None,
+            then: None,
         };
         match &inbox.progress.phase {
             Phase::Tools {
@@ -227,7 +231,7 @@ impl State {
                 commit.calls = words.into_iter().map(end).collect();
                 commit.said = vec![pending.response(inbox.run_id, answers)];
             }
-            Phase::Idle | Phase::Model { .. } => return Ok(None),
+            Phase::Idle | Phase::Model { .. } | Phase::Ending(_) => return Ok(None),
         }
         Ok(Some(commit))
     }

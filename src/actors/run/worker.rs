@@ -4,21 +4,25 @@
 //! Owns     nothing that lasts: what is worth keeping is told to the run or committed by the agent.
 //! Restart  its run decides: once, if the model had not spoken yet.
 
+mod compaction;
+
 use super::Msg as RunMsg;
 use crate::actors::agent::{self, CallEnd, CallResult, Committed, Mail, Proviso, StepCommit};
 use crate::actors::ask::{DEADLINE, Mailbox, ask, tell};
 use crate::actors::house::House;
 use crate::actors::refused::Refused;
 use crate::actors::tree::Hung;
-use crate::domain::agent::{Agent, TurnLoop};
+use crate::domain::agent::{Agent, CompactionSettings, TurnLoop};
 use crate::domain::approval::{Pending, Word};
 use crate::domain::clock;
+use crate::domain::compaction::{Breaker, due as compaction_is_due};
 use crate::domain::frame::{DeltaFrame, PieceIndex};
 use crate::domain::heartbeat::{self, live::Live};
 use crate::domain::id::{AgentId, MessageId, RunId, StepId};
 use crate::domain::message::{Message, Role, ToolCall, ToolReturn};
 use crate::domain::model::{
-    Answer, Delta, LlmConfig, ModelError, ModelRequest, ToolChoice, ToolSchema, Usage,
+    Answer, Delta, LlmConfig, ModelError, ModelErrorClass, ModelRequest, ToolChoice, ToolSchema,
+    Usage,
 };
 use crate::domain::rules::{self, After, Called, Offer, Outcome, Rules};
 use crate::domain::run::{
@@ -34,7 +38,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +58,16 @@ pub(crate) struct Context {
     pub(crate) committed: Vec<Arc<Message>>,
     /// Calls that the run's answer settles before the model is asked.
     pub(crate) settling: Option<Settling>,
+    /// Messages at the end of `messages` that are not stored yet.
+    pub(crate) unstored: usize,
+    /// Of the lane, when this was read from it.
+    pub(crate) version: u64,
+    pub(crate) system_overridden: bool,
+    pub(crate) compaction: CompactionSettings,
+    /// The lane's: how often room was made in vain.
+    pub(crate) breaker: Arc<Mutex<Breaker>>,
+    /// The run is a compaction that somebody asked for.
+    pub(crate) only_compacts: bool,
     pub(crate) max_steps: u64,
     /// Steps that were committed before (a resumed run).
     pub(crate) committed_steps: u64,
@@ -169,6 +183,10 @@ struct Turn {
     turn_loop: TurnLoop,
     /// The model of a heartbeat agent writes its thoughts into the arguments of its calls.
     thinks_in_arguments: bool,
+    /// The agent's tools as its loop offers them.
+    schemas: Arc<[ToolSchema]>,
+    /// Inputs at the end of the context that are not stored yet.
+    unstored: usize,
     rules: Rules,
     /// Names of the tools whose calls wait for somebody's word: the client's own, and those with a rule for it.
     waiting: HashSet<String>,
@@ -232,6 +250,8 @@ impl Turn {
             token_stream: arguments.token_stream,
             cancel: arguments.cancel,
             waiting: waiting.collect(),
+            unstored: context.unstored,
+            schemas,
             context,
             turn_loop,
             thinks_in_arguments,
@@ -240,6 +260,9 @@ impl Turn {
     }
 
     async fn run(&mut self) -> WorkerEnd {
+        if self.context.only_compacts {
+            return self.compact_as_asked().await;
+        }
         let mut number = self.context.committed_steps + 1;
         if let Some(settling) = self.context.settling.take() {
             match self.settle(settling, number).await {
@@ -264,10 +287,16 @@ impl Turn {
         self.tell_agent(agent::Msg::StepStarted(Box::new(draft.step.clone())));
         let offer = self.rules.offer();
         let choice = offer.choice.clone();
-        let mut answer = self
-            .ask_model(&mut draft, offer)
-            .await
-            .map_err(|error| WorkerEnd::Failed(error.into()))?;
+        self.breaker_step_began();
+        let mut answer = loop {
+            match self.ask_model(&mut draft, offer.clone()).await {
+                Ok(answer) => break answer,
+                Err(error) if error.class == ModelErrorClass::ContextOverflow => {
+                    self.after_overflow(draft.step.id, error).await?;
+                }
+                Err(error) => return Err(WorkerEnd::Failed(error.into())),
+            }
+        };
         let last = number >= self.context.max_steps;
         let outcome = match self.turn_loop {
             TurnLoop::Native | TurnLoop::NativeForced => {
@@ -288,18 +317,33 @@ impl Turn {
         draft.step.stop_reason = stop;
         draft.step.timing.step_ns = Some(nanos(draft.started.elapsed()));
         self.house.store.put_trace(draft.step.id, &answer.trace);
-        let step_id = draft.step.id;
-        let committed = self
-            .commit(outcome.commit(self, Some(draft.step), step_id))
-            .await?;
+        let (step_id, tokens) = (draft.step.id, answer.usage.total_tokens);
+        let window = self.context.config.context_window;
+        let mut commit = outcome.commit(self, Some(draft.step), step_id);
+        // The end waits until there is room again; what the step said does not.
+        let ending = commit
+            .stop
+            .take_if(|_| commit.proviso.is_none() && compaction_is_due(tokens, window));
+        commit.then = ending.as_ref().map(|end| end.stop_reason);
+        let committed = self.commit(commit).await?;
         self.rules
             .replay(committed.messages.iter().map(AsRef::as_ref));
         self.remember(committed.messages);
-        Ok(committed.stop)
+        if committed.stop.is_none() {
+            self.check_room(step_id, tokens).await;
+        }
+        let Some(end) = ending else {
+            return Ok(committed.stop);
+        };
+        let stop = end.stop_reason;
+        self.commit(StepCommit::closing(self.record.id, end))
+            .await?;
+        Ok(Some(stop))
     }
 
     /// What was written joins what the model reads.
     fn remember(&mut self, messages: Vec<Arc<Message>>) {
+        self.unstored = 0;
         let heartbeats = self.turn_loop == TurnLoop::Heartbeat;
         for message in messages {
             let message = if heartbeats {
@@ -862,6 +906,7 @@ impl StepOutcome {
             reminders: reminder.into_iter().collect(),
             stop: self.stop.map(End::of),
             proviso: self.proviso,
+            then: None,
         }
     }
 }

@@ -4,16 +4,18 @@ use crate::actors::agent::{Started, TextEdit};
 use crate::actors::reads::{ConversationFilter, MessagePage, Relations};
 use crate::actors::refused::Refused;
 use crate::domain::agent::AgentType;
+use crate::domain::compaction::{self, summary};
 use crate::domain::id::{AgentId, MessageId, RunId};
 use crate::domain::message::Message;
 use crate::domain::page::Order;
 use crate::domain::piece::{self, Reading};
-use crate::domain::run::{Run, StreamMode, View};
+use crate::domain::run::{LaneId, Run, RunRequest, RunStatus, StreamMode, View};
 use crate::facade::Facade;
 use crate::facade::error::{Answer, ApiError};
 use crate::facade::extract::{Body, Caller, OptionalBody, Params, PathId, path_id};
 use crate::facade::misfit::Misfit;
-use crate::facade::turn::Turn;
+use crate::facade::turn::{Turn, failed, run_of};
+use crate::wire::compaction::{Compact, Compacted};
 use crate::wire::edit::{BadEdit, Edit, EditIn};
 use crate::wire::message::Message as WireMessage;
 use crate::wire::run::{CancelRuns, Run as WireRun};
@@ -30,6 +32,7 @@ pub(super) fn routes() -> Router<Facade> {
         .route("/agents/{agent_id}/messages/stream", post(stream))
         .route("/agents/{agent_id}/messages/async", post(start))
         .route("/agents/{agent_id}/messages/cancel", post(cancel))
+        .route("/agents/{agent_id}/summarize", post(summarize))
         .route("/agents/{agent_id}/messages/{message_id}", patch(edit))
 }
 
@@ -82,6 +85,51 @@ async fn start(
         Started::Ended(run) => facade.handles.reads.run(run).await?,
     };
     Ok(Json(run.into()))
+}
+
+/// Puts a summary in the place of older messages. A run of its own, so it waits for its turn, can be cancelled, and is seen in
+/// the tree.
+async fn summarize(
+    State(facade): State<Facade>,
+    PathId(agent): PathId<AgentId>,
+    OptionalBody(body): OptionalBody<Compact>,
+) -> Answer<Compacted> {
+    let change = body.and_then(Compact::into_change);
+    let view = facade
+        .handles
+        .reads
+        .agent(agent, Relations::default())
+        .await?;
+    let settings = compaction::overridden(&view.agent.compaction, change);
+    let request = RunRequest::compaction(settings, LaneId::Default);
+    let handle = facade.handles.directory.agent(agent).await?;
+    let run = run_of(&handle.start_run(request, false).await?);
+    let outcome = facade.handles.directory.outcome(run).await?;
+    if let Some(error) = &outcome.run.error {
+        return Err(failed(error));
+    }
+    if outcome.run.status != RunStatus::Completed {
+        return Err(ApiError::argument("the compaction was cancelled"));
+    }
+    let made = outcome
+        .messages
+        .iter()
+        .find_map(|message| summary::read(message));
+    if let Some((summary, stats)) = made.and_then(|made| Some((made.text, made.stats?))) {
+        return Ok(Json(Compacted {
+            summary,
+            num_messages_before: stats.messages_count_before,
+            num_messages_after: stats.messages_count_after,
+        }));
+    }
+    // There was nothing to summarise but, perhaps, a summary.
+    let context = facade.handles.reads.context(agent).await?;
+    let summary = context.iter().find_map(summary::read);
+    Ok(Json(Compacted {
+        summary: summary.map(|summary| summary.text).unwrap_or_default(),
+        num_messages_before: context.len() as u64,
+        num_messages_after: context.len() as u64,
+    }))
 }
 
 /// Cancels the named runs of an agent, or all that are active. A name that is no run's id is one that failed.

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, on};
 
 /// Method, path, operation.
-const MISSING: [(MethodFilter, &str, &str); 160] = [
+const MISSING: [(MethodFilter, &str, &str); 159] = [
     (
         MethodFilter::POST,
         "/_internal_search/cache-warm",
@@ -147,11 +147,6 @@ const MISSING: [(MethodFilter, &str, &str); 160] = [
         MethodFilter::PATCH,
         "/agents/{agent_id}/sources/detach/{source_id}",
         "detach_source_from_agent",
-    ),
-    (
-        MethodFilter::POST,
-        "/agents/{agent_id}/summarize",
-        "summarize_messages",
     ),
     (
         MethodFilter::POST,

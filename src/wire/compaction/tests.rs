@@ -181,8 +181,8 @@ fn a_summary_is_shown_as_one_to_who_asked_and_as_a_user_message_otherwise() {
 #[test]
 fn the_event_before_a_summary_tells_why() {
     let body = Body::Compaction(Compaction {
-        trigger: Trigger::Overflow,
-        context_token_estimate: 9_000,
+        trigger: Trigger::Overflow.name().to_owned(),
+        context_token_estimate: Some(9_000),
         context_window: 8_000,
     });
     let piece = Piece {

@@ -1,0 +1,95 @@
+//! The agent's part of compaction: what was summarised gives way in one batch.
+
+use super::State;
+use super::commits::InFlight;
+use crate::actors::refused::Refused;
+use crate::domain::id::RunId;
+use crate::domain::message::Message;
+use crate::domain::model::Usage;
+use crate::store::Batch;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A summary that is to take the place of a part of a lane's context.
+#[derive(Debug, Clone)]
+pub(crate) struct Compaction {
+    pub(crate) run: RunId,
+    /// The lane's when the summary was begun: one that was replaced since is left alone (decisions 27).
+    pub(crate) version: u64,
+    /// Positions in the context, which begins with its system message; all else but that gives way.
+    pub(crate) keep: Range<usize>,
+    pub(crate) summary: Message,
+    /// Of the summariser.
+    pub(crate) usage: Usage,
+}
+
+/// The context as it is now, for the worker's next step.
+#[derive(Debug)]
+pub(crate) struct Compacted {
+    pub(crate) version: u64,
+    pub(crate) system: Arc<str>,
+    /// Without the system message.
+    pub(crate) messages: Vec<Arc<Message>>,
+}
+
+impl State {
+    /// One batch: the summary, the list, and the system message, compiled anew with the time of now. What is left out stays
+    /// stored.
+    pub(super) async fn compact(&mut self, compaction: Compaction) -> Result<Compacted, InFlight> {
+        let Compaction {
+            run,
+            version,
+            keep,
+            mut summary,
+            usage,
+        } = compaction;
+        let open = self.open.get(&run).ok_or(Refused::NoSuchRun(run))?;
+        let kept = self.window.get(keep);
+        let (Some(kept), Some(system)) = (kept, self.window.first()) else {
+            return Err(replaced().into());
+        };
+        if self.head.default_lane.version != version {
+            return Err(replaced().into());
+        }
+        let kept = kept.to_vec();
+        let now = self.stamp();
+        let blocks = self.newest_blocks()?;
+        let mut record = open.record.clone();
+        record.usage.add(usage);
+        let mut head = self.head.clone();
+        head.place(&mut summary, now, false);
+        let sequences = kept.iter().map(|message| message.sequence);
+        head.default_lane.replace(
+            [system.sequence, summary.sequence]
+                .into_iter()
+                .chain(sequences),
+        );
+        let (head, fresh) = self.recompiled(&head, &blocks, Some(now))?;
+        let system = fresh.unwrap_or_else(|| system.clone());
+        let mut batch = Batch::of_agent(self.id(), self.live.epoch);
+        batch.put_message(&summary);
+        batch.put_message(&system);
+        batch.put_head(self.id(), &head);
+        batch.put_run(&record);
+        self.write(batch).await?;
+        let summary = Arc::new(summary);
+        self.head = head;
+        self.window = [system.clone(), summary.clone()]
+            .into_iter()
+            .chain(kept)
+            .collect();
+        if let Some(open) = self.open.get_mut(&run) {
+            open.record = record;
+            open.handle.compacted(summary);
+        }
+        Ok(Compacted {
+            version: self.head.default_lane.version,
+            system: system.text().into(),
+            messages: self.window.iter().skip(1).cloned().collect(),
+        })
+    }
+}
+
+fn replaced() -> Refused {
+    Refused::Argument("the context was replaced while it was summarised".to_owned())
+}
