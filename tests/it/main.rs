@@ -16,6 +16,7 @@ mod damage;
 mod decisions;
 mod endings;
 mod full_disk;
+mod heartbeat;
 mod layers;
 mod model;
 mod retries;

@@ -9,11 +9,19 @@
 //! | `[[slow:N,MS]]` | streams N tokens, MS milliseconds apart |
 //! | `[[silent:MS]]` | waits before the first byte |
 //! | `[[error:STATUS]]` | answers with that status |
+//! | `[[usage:N,M]]` | reports N tokens in all for its first answer, M for the second and those after it |
+//! | `[[overflow:N]]` | refuses the first N requests as too long for its window |
+//! | `[[cut]]` | its words end at its output limit |
 //! | `[[rubbish]]` `[[close]]` `[[empty]]` `[[huge:BYTES]]` `[[badjson:NAME]]` `[[dupids]]` | what the name says |
 //!
-//! It calls what the script says, whatever tools it is offered. A turn's reminders (`{"type":"heartbeat", …}`) are no
-//! scripts. Every request is checked against the protocol's pairing rules; a violation is answered with 400. The newest
-//! requests are kept for tests to look at.
+//! It calls what the script says, whatever tools it is offered. At the end of a script it replies: in words, or with
+//! `send_message` where it has to call something and is offered that. What the server writes as a user (heartbeats, logins,
+//! summaries) is no script; where a compaction has left no other message, the last script goes on. Every request is
+//! checked against the protocol's pairing rules; a violation is answered with 400. The newest requests are kept for tests
+//! to look at.
+//!
+//! A request for a summary is told by its transcript and the absence of tools, or by `[[summary]]` in its prompt; what it
+//! gets is set with `Model::summariser`.
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -22,7 +30,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,12 +44,44 @@ pub(crate) struct Model {
     log: Arc<Log>,
 }
 
+/// What requests for a summary get.
+#[derive(Debug, Clone)]
+pub(crate) enum Summariser {
+    Says(String),
+    /// This status.
+    Refuses(u16),
+    /// This status, to the agent's own model only: requests with tools.
+    RefusesInPlace(u16),
+    /// Too long for its window, so many times.
+    Overflows(usize),
+    /// The summary after so many milliseconds.
+    Silent(u64),
+    Empty,
+}
+
+/// The summary that is given unless something else was set.
+pub(crate) const SUMMARY: &str = "They spoke of old things.";
+
+/// The tokens that a summary costs.
+pub(crate) const SUMMARY_TOKENS: u64 = 123;
+
+impl Default for Summariser {
+    fn default() -> Self {
+        Self::Says(SUMMARY.to_owned())
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Log {
     requests: AtomicUsize,
     /// Answers whose client went away before their end.
     aborted: AtomicUsize,
     bodies: Mutex<VecDeque<Value>>,
+    summariser: Mutex<Summariser>,
+    /// Requests that were refused as too long, by what had been said.
+    overflows: Mutex<HashMap<String, usize>>,
+    /// The newest script and how many answers it was given.
+    script: Mutex<Option<(String, usize)>>,
 }
 
 impl Model {
@@ -50,6 +90,17 @@ impl Model {
         let router = Router::new()
             .route("/v1/chat/completions", post(complete))
             .route("/v1/models", get(models))
+            .route("/picture.png", get(picture))
+            .route(
+                "/moved.png",
+                get(|| async { axum::response::Redirect::to("/picture.png") }),
+            )
+            .route(
+                "/inside.png",
+                get(|| async {
+                    axum::response::Redirect::to("http://169.254.169.254/picture.png")
+                }),
+            )
             .layer(axum::extract::DefaultBodyLimit::disable())
             .with_state(log.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -74,6 +125,47 @@ impl Model {
     pub(crate) fn last_body(&self) -> Value {
         self.bodies().pop().expect("the model was asked")
     }
+
+    /// The bodies of the newest requests that were no requests for a summary.
+    pub(crate) fn turns(&self) -> Vec<Value> {
+        let mut bodies = self.bodies();
+        bodies.retain(|body| !asks_for_summary(body));
+        bodies
+    }
+
+    /// The bodies of the newest requests for a summary.
+    pub(crate) fn summaries(&self) -> Vec<Value> {
+        let mut bodies = self.bodies();
+        bodies.retain(asks_for_summary);
+        bodies
+    }
+
+    /// What requests for a summary get from now on.
+    pub(crate) fn summariser(&self, what: Summariser) {
+        self.log.overflows.lock().unwrap().remove("");
+        *self.log.summariser.lock().unwrap() = what;
+    }
+
+    /// The address of a file that the script serves beside its answers.
+    pub(crate) fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.base_url.strip_suffix("/v1").unwrap())
+    }
+}
+
+/// Whether a request is one for a summary (providers-and-context §10): own prompt and no tools, about a transcript of
+/// lines `[role] text`; or the agent's own model with the prompt of the settings as the last message.
+fn asks_for_summary(body: &Value) -> bool {
+    let Some(last) = texts(body, "user").pop() else {
+        return false;
+    };
+    let transcript = || {
+        last.lines().any(|line| {
+            ["[user] ", "[assistant] ", "[tool] ", "[summary] "]
+                .iter()
+                .any(|role| line.starts_with(role))
+        })
+    };
+    last.contains("[[summary]]") || (offered(body).is_empty() && transcript())
 }
 
 /// The names of the tools that a request offers, in alphabetical order.
@@ -118,6 +210,17 @@ fn text_of(message: &Value) -> String {
     }
 }
 
+/// A picture of one pixel.
+pub(crate) const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";
+
+async fn picture() -> Response {
+    use base64::Engine;
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(PIXEL)
+        .unwrap();
+    ([("content-type", "image/png")], bytes).into_response()
+}
+
 async fn models() -> axum::Json<Value> {
     axum::Json(json!({"object": "list", "data": [{"id": "scripted", "object": "model"}]}))
 }
@@ -149,8 +252,25 @@ async fn complete(State(log): State<Arc<Log>>, body: Bytes) -> Response {
     if let Err(violation) = check_pairs(&messages) {
         return refuse(StatusCode::BAD_REQUEST, &violation);
     }
-    let (said, made) = script(&messages);
     let streaming = request["stream"].as_bool().unwrap_or(false);
+    if asks_for_summary(&request) {
+        return summarise(&request, streaming, log).await;
+    }
+    let (said, made) = {
+        let mut newest = log.script.lock().unwrap();
+        let (said, made) = script(&messages).or(newest.clone()).unwrap_or_default();
+        *newest = Some((said.clone(), made + 1));
+        (said, made)
+    };
+    if let Some(most) = argument(&said, "overflow") {
+        let mut overflows = log.overflows.lock().unwrap();
+        let so_far = overflows.entry(said.clone()).or_default();
+        if (*so_far as u64) < most {
+            *so_far += 1;
+            *log.script.lock().unwrap() = Some((said.clone(), made));
+            return too_long();
+        }
+    }
     let mut answering = Answering(log, false);
     if let Some(millis) = argument(&said, "silent") {
         tokio::time::sleep(Duration::from_millis(millis)).await;
@@ -166,12 +286,72 @@ async fn complete(State(log): State<Arc<Log>>, body: Bytes) -> Response {
         answering.1 = true;
         return "<html>not a model</html>".into_response();
     }
-    let answer = answer(&said, made);
+    let mut answer = answer(&said, made);
+    answer.speak_by_tool(&request);
+    answer.finish = match answer.calls.as_slice() {
+        [] if said.contains("[[cut]]") => "length",
+        [] => "stop",
+        _ => "tool_calls",
+    };
+    answer.tokens = tokens(&said, made);
+    answer.logprobs = request["logprobs"] == true;
     if streaming {
         stream(answer, &said, answering)
     } else {
         whole(&answer, &said, answering).await
     }
+}
+
+/// Answers a request for a summary.
+async fn summarise(request: &Value, streaming: bool, log: Arc<Log>) -> Response {
+    let what = log.summariser.lock().unwrap().clone();
+    let offers = !offered(request).is_empty();
+    let text = match what {
+        Summariser::Refuses(status) => {
+            return refuse(StatusCode::from_u16(status).unwrap(), "no summary");
+        }
+        Summariser::RefusesInPlace(status) if offers => {
+            return refuse(StatusCode::from_u16(status).unwrap(), "no summary here");
+        }
+        Summariser::Overflows(most) => {
+            let mut overflows = log.overflows.lock().unwrap();
+            let so_far = overflows.entry(String::new()).or_default();
+            *so_far += 1;
+            if *so_far <= most {
+                return too_long();
+            }
+            Some(SUMMARY.to_owned())
+        }
+        Summariser::Silent(millis) => {
+            let mut waiting = Answering(log.clone(), false);
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            waiting.1 = true;
+            Some(SUMMARY.to_owned())
+        }
+        Summariser::Empty => None,
+        Summariser::Says(text) => Some(text),
+        Summariser::RefusesInPlace(_) => Some(SUMMARY.to_owned()),
+    };
+    let answer = Answer {
+        text,
+        tokens: SUMMARY_TOKENS,
+        ..Answer::default()
+    };
+    let answering = Answering(log, false);
+    if streaming {
+        stream(answer, "", answering)
+    } else {
+        whole(&answer, "", answering).await
+    }
+}
+
+fn too_long() -> Response {
+    let error = json!({"error": {
+        "message": "This model's maximum context length is exceeded",
+        "type": "invalid_request_error",
+        "code": "context_length_exceeded",
+    }});
+    (StatusCode::BAD_REQUEST, axum::Json(error)).into_response()
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response {
@@ -182,9 +362,56 @@ fn refuse(status: StatusCode, message: &str) -> Response {
         .into_response()
 }
 
+#[derive(Clone)]
 struct Answer {
     text: Option<String>,
     calls: Vec<(String, String, String)>,
+    finish: &'static str,
+    tokens: u64,
+    /// Each word comes with its probability.
+    logprobs: bool,
+    /// The script said these words: they stay words.
+    scripted: bool,
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Self {
+            text: None,
+            calls: Vec::new(),
+            finish: "stop",
+            tokens: 18,
+            logprobs: false,
+            scripted: false,
+        }
+    }
+}
+
+impl Answer {
+    /// Replies with `send_message` where something has to be called and that is offered.
+    fn speak_by_tool(&mut self, request: &Value) {
+        let forced = !["auto", "none", "nothing"].contains(&choice(request).as_str());
+        let tools = request["tools"].as_array().into_iter().flatten();
+        let mut speaks = tools.filter(|tool| tool["function"]["name"] == "send_message");
+        let (true, false, [], Some(tool)) =
+            (forced, self.scripted, self.calls.as_slice(), speaks.next())
+        else {
+            return;
+        };
+        let Some(text) = self.text.take() else { return };
+        let mut arguments = json!({});
+        // One that is asked to think in arguments does, and asks for nothing.
+        let properties = &tool["function"]["parameters"]["properties"];
+        if properties["thinking"].is_object() {
+            arguments["thinking"] = json!("I shall reply.");
+        }
+        arguments["message"] = Value::from(text);
+        if properties["request_heartbeat"].is_object() {
+            arguments["request_heartbeat"] = json!(false);
+        }
+        let id = format!("call_{}", rand_hex());
+        self.calls = vec![(id, "send_message".to_owned(), arguments.to_string())];
+    }
 }
 
 /// What the script says next, else a reply.
@@ -199,6 +426,7 @@ fn answer(said: &str, made: usize) -> Answer {
     let steps = scripted_steps(said);
     match steps.get(made) {
         Some(step) => Answer {
+            scripted: true,
             text: step.text.clone(),
             calls: step
                 .calls
@@ -206,18 +434,16 @@ fn answer(said: &str, made: usize) -> Answer {
                 .enumerate()
                 .map(|(index, (name, arguments))| (id(index), name.clone(), arguments.clone()))
                 .collect(),
+            ..Answer::default()
         },
-        None if said.contains("[[empty]]") => Answer {
-            text: None,
-            calls: Vec::new(),
-        },
+        None if said.contains("[[empty]]") => Answer::default(),
         None => {
             let size =
                 argument(said, "huge").map(|bytes| "x".repeat(usize::try_from(bytes).unwrap()));
             let plain = said.rsplit("]]").next().unwrap_or(said).trim().to_owned();
             Answer {
                 text: Some(size.unwrap_or_else(|| format!("echo: {plain}"))),
-                calls: Vec::new(),
+                ..Answer::default()
             }
         }
     }
@@ -268,22 +494,34 @@ fn scripted_steps(said: &str) -> Vec<Step> {
     steps
 }
 
-/// The newest user message that is no reminder, and how many answers were given since.
-fn script(messages: &[Value]) -> (String, usize) {
+/// The newest message that a user wrote, and how many answers were given since.
+fn script(messages: &[Value]) -> Option<(String, usize)> {
     let is_script = |message: &Value| {
         let text = text_of(message);
-        let reminder: Value = serde_json::from_str(&text).unwrap_or_default();
-        message["role"] == "user" && reminder["type"] != "heartbeat"
+        let envelope: Value = serde_json::from_str(&text).unwrap_or_default();
+        let written = ["heartbeat", "login", "system_alert"].map(Value::from);
+        message["role"] == "user" && !written.contains(&envelope["type"])
     };
-    let place = messages.iter().rposition(is_script);
-    let said = place.map_or_else(String::new, |place| text_of(&messages[place]));
-    let since = place.map_or(messages, |place| &messages[place..]).iter();
-    (
-        said,
-        since
-            .filter(|message| message["role"] == "assistant")
-            .count(),
-    )
+    let place = messages.iter().rposition(is_script)?;
+    let answers = messages[place..]
+        .iter()
+        .filter(|message| message["role"] == "assistant");
+    Some((text_of(&messages[place]), answers.count()))
+}
+
+/// What an answer costs.
+fn tokens(said: &str, made: usize) -> u64 {
+    let Some(rest) = said.split("[[usage:").nth(1) else {
+        return Answer::default().tokens;
+    };
+    let numbers: Vec<u64> = rest
+        .split("]]")
+        .next()
+        .unwrap_or_default()
+        .split(',')
+        .map(|number| number.trim().parse().unwrap())
+        .collect();
+    numbers[made.min(numbers.len() - 1)]
 }
 
 fn argument(said: &str, directive: &str) -> Option<u64> {
@@ -319,8 +557,16 @@ fn check_pairs(messages: &[Value]) -> Result<(), String> {
     }
 }
 
-fn usage() -> Value {
-    json!({"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18, "prompt_tokens_details": {"cached_tokens": 3}})
+fn usage(total: u64) -> Value {
+    json!({"prompt_tokens": total - 7, "completion_tokens": 7, "total_tokens": total, "prompt_tokens_details": {"cached_tokens": 3}})
+}
+
+/// The probabilities of words, as the protocol writes them.
+fn probabilities<'a>(words: impl Iterator<Item = &'a str>) -> Value {
+    let words = words.map(|word| {
+        json!({"token": word, "logprob": -0.5, "bytes": word.as_bytes(), "top_logprobs": [{"token": word, "logprob": -0.5, "bytes": word.as_bytes()}]})
+    });
+    json!({"content": words.collect::<Vec<_>>(), "refusal": null})
 }
 
 async fn whole(answer: &Answer, said: &str, mut answering: Answering) -> Response {
@@ -334,13 +580,12 @@ async fn whole(answer: &Answer, said: &str, mut answering: Answering) -> Respons
     }
     answering.1 = true;
     let calls: Vec<Value> = answer.calls.iter().map(|(id, name, arguments)| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})).collect();
-    let finish = if calls.is_empty() {
-        "stop"
-    } else {
-        "tool_calls"
-    };
+    let logprobs = answer.logprobs.then(|| {
+        let words = answer.text.iter();
+        probabilities(words.flat_map(|text| text.split_inclusive(' ')))
+    });
     let message = json!({"role": "assistant", "content": answer.text, "tool_calls": if calls.is_empty() { Value::Null } else { Value::from(calls) }});
-    axum::Json(json!({"id": "c", "object": "chat.completion", "model": "scripted", "choices": [{"index": 0, "message": message, "finish_reason": finish}], "usage": usage()})).into_response()
+    axum::Json(json!({"id": "c", "object": "chat.completion", "model": "scripted", "choices": [{"index": 0, "message": message, "logprobs": logprobs, "finish_reason": answer.finish}], "usage": usage(answer.tokens)})).into_response()
 }
 
 fn stream(answer: Answer, said: &str, answering: Answering) -> Response {
@@ -369,11 +614,7 @@ fn stream(answer: Answer, said: &str, answering: Answering) -> Response {
     if answer.calls.is_empty() {
         chunks.extend(words);
     }
-    let finish = if answer.calls.is_empty() {
-        "stop"
-    } else {
-        "tool_calls"
-    };
+    let (finish, total, probable) = (answer.finish, answer.tokens, answer.logprobs);
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(4);
     tokio::spawn(async move {
         // The whole value moves in, not only the flag that is set below.
@@ -383,7 +624,11 @@ fn stream(answer: Answer, said: &str, answering: Answering) -> Response {
             if let Some(pause) = pause {
                 tokio::time::sleep(Duration::from_millis(pause)).await;
             }
-            let value = json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": chunk, "finish_reason": null}]});
+            let logprobs = chunk["content"]
+                .as_str()
+                .filter(|_| probable)
+                .map(|word| probabilities(std::iter::once(word)));
+            let value = json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": chunk, "logprobs": logprobs, "finish_reason": null}]});
             if sender.send(event(&value)).await.is_err() {
                 return;
             }
@@ -396,8 +641,7 @@ fn stream(answer: Answer, said: &str, answering: Answering) -> Response {
             return;
         }
         let last = json!({"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {}, "finish_reason": finish}]});
-        let counted =
-            json!({"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": usage()});
+        let counted = json!({"id": "c", "object": "chat.completion.chunk", "choices": [], "usage": usage(total)});
         for value in [last, counted] {
             if sender.send(event(&value)).await.is_err() {
                 return;

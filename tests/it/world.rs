@@ -279,7 +279,13 @@ impl World {
 
     /// All messages of an agent, page by page.
     pub(crate) async fn history(&self, agent: &str) -> Vec<Value> {
-        let path = format!("/v1/agents/{agent}/messages?limit=1000&order=asc&include_err=true");
+        self.history_as(agent, "").await
+    }
+
+    /// The same with these parameters besides.
+    async fn history_as(&self, agent: &str, query: &str) -> Vec<Value> {
+        let path =
+            format!("/v1/agents/{agent}/messages?limit=1000&order=asc&include_err=true{query}");
         let mut history: Vec<Value> = Vec::new();
         loop {
             let after = history.last().map_or_else(String::new, |last| {
@@ -297,7 +303,8 @@ impl World {
     /// Every stored call has exactly one return (runs-and-streaming §14, 2).
     pub(crate) async fn assert_paired(&self, agent: &str) {
         let mut open: Vec<String> = Vec::new();
-        for message in self.history(agent).await {
+        let plain = "&use_assistant_message=false";
+        for message in self.history_as(agent, plain).await {
             let ids = |list: &str, key: &str| -> Vec<String> {
                 message[list]
                     .as_array()
