@@ -26,7 +26,8 @@ use crate::domain::model::{
 };
 use crate::domain::rules::{self, After, Called, Offer, Outcome, Rules};
 use crate::domain::run::{
-    Answers, End, Feedback, Run as Record, RunStatus, Step, StepStatus, StepTiming, StopReason,
+    Answers, End, ErrorClass, Feedback, Run as Record, RunError, RunStatus, Step, StepStatus,
+    StepTiming, StopReason,
 };
 use crate::domain::step::{self, Next, PlannedCall};
 use crate::domain::tokens;
@@ -414,9 +415,14 @@ impl Turn {
         let mut call = match heartbeat::next(answer, choice, self.thinks_in_arguments) {
             heartbeat::Next::Call(call) => call,
             heartbeat::Next::Stop(reason) => {
-                // A step that fails leaves nothing behind (agent-loop §10).
-                let failed = reason.status() == RunStatus::Failed;
-                let said = step::assistant_message(message, answer).filter(|_| !failed);
+                if reason == StopReason::NoToolCall {
+                    let error = RunError {
+                        class: ErrorClass::Model(ModelErrorClass::Unreadable),
+                        detail: "the model answered without a tool call".to_owned(),
+                    };
+                    return Err(WorkerEnd::Failed(End::failed(reason, error)));
+                }
+                let said = step::assistant_message(message, answer);
                 let said = said.into_iter().collect();
                 return Ok(StepOutcome::of_words(said, &After::Ends(reason)));
             }
