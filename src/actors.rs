@@ -31,6 +31,7 @@ mod facade;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod house;
+pub mod images;
 pub mod library;
 mod outbox;
 pub mod reads;
@@ -53,6 +54,7 @@ pub struct Handles {
     pub directory: directory::Directory,
     pub library: library::LibraryHandle,
     pub reads: reads::Reads,
+    pub images: images::Images,
     pub tree: tree::TreeHandle,
 }
 
@@ -75,6 +77,7 @@ impl Foundation {
             directory: directory::Directory::new(self.house.clone()),
             library: library::LibraryHandle::new(self.house.clone(), self.seat.clone()),
             reads: reads::Reads::new(self.house.clone()),
+            images: images::Images::new(self.house.clone()),
             tree: tree::TreeHandle {
                 house: self.house.clone(),
             },

@@ -1,11 +1,12 @@
-//! The HTTP client for addresses that somebody else names: callbacks now; pages, images and MCP servers later.
+//! The HTTP client for addresses that somebody else names: callbacks and images now; pages and MCP servers later.
 //!
 //! Only public addresses are reached, unless the configuration names the host (decisions 8, 22). A name is resolved
 //! here and the connection goes to the addresses that were checked, so a second answer of the name server cannot
-//! lead elsewhere. Redirects are not followed, and no proxy of the environment is used: it would resolve by itself.
+//! lead elsewhere. A redirect is checked like the address that led to it, and no proxy of the environment is used: it
+//! would resolve by itself.
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Client, Response, redirect};
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -42,6 +43,14 @@ pub enum EgressError {
     Refused(#[from] Refused),
     #[error("no answer came in time")]
     TimedOut,
+    #[error("it answers {0}")]
+    Status(u16),
+    #[error("it leads to other addresses again and again")]
+    Redirects,
+    #[error("it leads to something that is no address")]
+    BadRedirect,
+    #[error("it holds more than {0} bytes")]
+    TooLarge(usize),
     #[error("the request failed: {}", root(.0))]
     Failed(#[source] reqwest::Error),
 }
@@ -118,6 +127,69 @@ impl Egress {
         drain(response, self.max_bytes).await;
         Ok(status)
     }
+}
+
+/// What an address holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// `content-type` without its parameters.
+    pub media_type: Option<String>,
+    pub bytes: Vec<u8>,
+}
+
+/// Addresses that one fetch goes to at most.
+const MOST_ADDRESSES: usize = 6;
+
+impl Egress {
+    /// Fetches what an address holds, at most `max_bytes`, within `patience` in all.
+    ///
+    /// # Errors
+    /// The address, or one that it leads to, is refused; no good answer came in time; there is too much.
+    pub async fn fetch(
+        &self,
+        url: &Url,
+        patience: Duration,
+        max_bytes: usize,
+    ) -> Result<Fetched, EgressError> {
+        tokio::time::timeout(patience, self.follow(url.clone(), max_bytes))
+            .await
+            .unwrap_or(Err(EgressError::TimedOut))
+    }
+
+    async fn follow(&self, mut url: Url, max_bytes: usize) -> Result<Fetched, EgressError> {
+        for _ in 0..MOST_ADDRESSES {
+            check_literal(&url, &self.allowed_hosts)?;
+            let response = self.client.get(url.clone()).send().await?;
+            let status = response.status();
+            if !status.is_redirection() {
+                return if status.is_success() {
+                    read(response, max_bytes).await
+                } else {
+                    Err(EgressError::Status(status.as_u16()))
+                };
+            }
+            let target = response.headers().get(LOCATION);
+            let target = target.and_then(|target| target.to_str().ok());
+            let target = target.and_then(|target| url.join(target).ok());
+            url = target.ok_or(EgressError::BadRedirect)?;
+        }
+        Err(EgressError::Redirects)
+    }
+}
+
+async fn read(mut response: Response, max_bytes: usize) -> Result<Fetched, EgressError> {
+    let media_type = response.headers().get(CONTENT_TYPE);
+    let media_type = media_type.and_then(|kind| kind.to_str().ok());
+    let media_type = media_type.and_then(|kind| kind.split(';').next());
+    let media_type = media_type.map(|kind| kind.trim().to_ascii_lowercase());
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > max_bytes {
+            return Err(EgressError::TooLarge(max_bytes));
+        }
+    }
+    Ok(Fetched { media_type, bytes })
 }
 
 /// Reads a small body to its end, so that the sender is not cut off and the connection can be used again. The status

@@ -19,11 +19,11 @@ use super::ask::{AskError, DEADLINE, Mailbox, Waiting, answer, ask, tell};
 use super::house::House;
 use super::refused::Refused;
 use super::run::RunHandle;
+use super::run::worker::compaction::Room;
 use super::run::worker::{Context, Settling};
 use super::tree::Hung;
 use crate::domain::agent::{Agent as Settings, AgentChange, CompactionSettings};
 use crate::domain::approval::Pending;
-use crate::domain::compaction::Breaker;
 use crate::domain::history::Head;
 use crate::domain::id::{AgentId, MessageId, RunId, StepId, ToolId, UserId};
 use crate::domain::memory::Edit;
@@ -468,7 +468,7 @@ struct Lane {
     current: Option<RunId>,
     queue: VecDeque<RunId>,
     /// Shared with the worker whose turn it is.
-    breaker: Arc<Mutex<Breaker>>,
+    room: Arc<Mutex<Room>>,
 }
 
 /// A run that has no end yet.
@@ -675,7 +675,7 @@ impl State {
             version: self.head.default_lane.version,
             system_overridden: options.override_system.is_some(),
             compaction,
-            breaker: self.lane.breaker.clone(),
+            room: self.lane.room.clone(),
             only_compacts,
             agent: self.settings.clone(),
             config: Arc::new(

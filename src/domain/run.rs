@@ -377,6 +377,8 @@ pub enum ErrorClass {
     BadAnswer(String),
     /// A compaction that somebody asked for, and why it was not made.
     NotCompacted(String),
+    /// The system message alone fills the context window.
+    SystemTooLarge,
 }
 
 impl ErrorClass {
@@ -385,7 +387,9 @@ impl ErrorClass {
         match self {
             Self::BadAnswer(reason) | Self::NotCompacted(reason) => reason.clone(),
             Self::PendingApproval(request) => format!("pending request: {request}"),
-            Self::Model(_) | Self::ServerRestart | Self::Internal => String::new(),
+            Self::Model(_) | Self::ServerRestart | Self::Internal | Self::SystemTooLarge => {
+                String::new()
+            }
         }
     }
 }
@@ -410,6 +414,7 @@ impl RunError {
                 | ModelErrorClass::Unreadable => "llm_error",
             },
             ErrorClass::ServerRestart => "server_restart",
+            ErrorClass::SystemTooLarge => StopReason::ContextWindowOverflowInSystemPrompt.name(),
             ErrorClass::Internal
             | ErrorClass::PendingApproval(_)
             | ErrorClass::BadAnswer(_)
@@ -450,6 +455,9 @@ impl RunError {
             }
             ErrorClass::BadAnswer(_) => "The answer fits no tool call that waits.",
             ErrorClass::NotCompacted(_) => "The conversation could not be compacted.",
+            ErrorClass::SystemTooLarge => {
+                "The system prompt alone does not fit into the model's context window."
+            }
         }
     }
 }

@@ -3,12 +3,13 @@
 use super::clock;
 use super::heartbeat::{REQUEST_HEARTBEAT, THINKING};
 use super::message::{Message, Part, Role, ToolCall, ToolOutput, ToolReturn, ToolStatus};
-use super::model::{Answer, Finish};
+use super::model::{Answer, Finish, ResponseFormat, ToolSchema};
 use super::rules::UNREADABLE;
 use super::run::StopReason;
 use super::tool::{ToolFailure, ToolResult};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// A call as it will be carried out.
 #[derive(Debug, Clone, PartialEq)]
@@ -164,6 +165,56 @@ pub fn request_messages(
             request.content = spoken.map_or_else(Vec::new, |message| message.content);
             vec![request]
         }
+    }
+}
+
+/// The tool whose words reach the user where the model speaks by calls, and its argument for them.
+const SAYS: (&str, &str) = ("send_message", "message");
+
+/// Lays the form that answers are to have over what the model is given (agent-loop §4): over the words of the message tool
+/// where that is offered, else over the answer itself. Gives the form that is left for the provider.
+pub fn lay_format(
+    format: Option<ResponseFormat>,
+    tools: &mut Arc<[ToolSchema]>,
+) -> Option<ResponseFormat> {
+    let schema = match format.as_ref()? {
+        ResponseFormat::Text => return None,
+        ResponseFormat::JsonObject => json!({"type": "object"}),
+        ResponseFormat::JsonSchema(schema) => schema
+            .get("schema")
+            .cloned()
+            .unwrap_or_else(|| json!({"type": "object"})),
+    };
+    let (name, argument) = SAYS;
+    let says = |tool: &ToolSchema| {
+        tool.name == name && tool.parameters["properties"].get(argument).is_some()
+    };
+    if !tools.iter().any(says) {
+        return format;
+    }
+    let mut laid = tools.to_vec();
+    for tool in laid.iter_mut().filter(|tool| says(tool)) {
+        let words = &mut tool.parameters["properties"][argument];
+        let mut schema = schema.clone();
+        if let Some(schema) = schema.as_object_mut() {
+            schema
+                .entry("description")
+                .or_insert_with(|| words["description"].take());
+        }
+        *words = schema;
+    }
+    *tools = laid.into();
+    None
+}
+
+/// The words of the message tool as the text that it takes, whatever form they were given.
+pub fn as_text(tool: &str, arguments: &mut Map<String, Value>) {
+    let (name, argument) = SAYS;
+    if let Some(words) = arguments.get_mut(argument).filter(|_| tool == name)
+        && !words.is_string()
+        && !words.is_null()
+    {
+        *words = Value::from(words.to_string());
     }
 }
 

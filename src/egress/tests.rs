@@ -130,7 +130,8 @@ fn egress(allowed_hosts: &[&str]) -> Egress {
 }
 
 /// Answers one request with these bytes and gives the request back.
-async fn server(answer: &'static str) -> (u16, tokio::task::JoinHandle<String>) {
+async fn server(answer: &str) -> (u16, tokio::task::JoinHandle<String>) {
+    let answer = answer.to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let served = tokio::spawn(async move {
@@ -235,6 +236,37 @@ async fn a_failure_names_its_cause_and_not_the_address() {
         error.to_lowercase().contains("connection refused") && !error.contains("127.0.0.1"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_fetch_follows_redirects_as_far_as_the_public_internet() {
+    let fetch = async |first: &str| {
+        let (port, _) = server(first).await;
+        let address = url("127.0.0.1", port);
+        let egress = egress(&["127.0.0.1"]);
+        egress.fetch(&address, Duration::from_secs(5), 4).await
+    };
+    let good = "HTTP/1.1 200 OK\r\ncontent-type: image/PNG; q=1\r\ncontent-length: 4\r\n\r\nabcd";
+    let fetched = fetch(good).await.unwrap();
+    assert_eq!(fetched.media_type.as_deref(), Some("image/png"));
+    assert_eq!(fetched.bytes, b"abcd");
+
+    let (port, _) = server(good).await;
+    let redirect = format!(
+        "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:{port}/there\r\ncontent-length: 0\r\n\r\n"
+    );
+    assert_eq!(fetch(&redirect).await.unwrap().bytes, b"abcd");
+
+    let inside =
+        "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n";
+    assert!(matches!(fetch(inside).await, Err(EgressError::Refused(_))));
+    let large = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nabcde";
+    assert!(matches!(fetch(large).await, Err(EgressError::TooLarge(4))));
+    let missing = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+    assert!(matches!(
+        fetch(missing).await,
+        Err(EgressError::Status(404))
+    ));
 }
 
 #[tokio::test]

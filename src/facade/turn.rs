@@ -149,7 +149,7 @@ impl Turn {
             Some(handle) => Some(handles.library.configure(Some(handle)).await?),
             None => None,
         };
-        let request = self.body.into_domain(Sending {
+        let mut request = self.body.into_domain(Sending {
             run_type,
             stream,
             background,
@@ -160,6 +160,7 @@ impl Turn {
             idempotency_key: self.repeat.idempotency_key,
             retry: self.repeat.retry,
         })?;
+        handles.images.resolve(&mut request).await?;
         let agent = handles.directory.agent(self.agent).await?;
         Ok(agent.start_run(request, false).await?)
     }
@@ -243,6 +244,7 @@ pub(super) fn failed(error: &RunError) -> ApiError {
             return plain(StatusCode::SERVICE_UNAVAILABLE, error.message());
         }
         ErrorClass::Internal => return plain(StatusCode::INTERNAL_SERVER_ERROR, error.message()),
+        ErrorClass::SystemTooLarge => return plain(StatusCode::BAD_REQUEST, &error.detail),
         ErrorClass::PendingApproval(request) => {
             return Refused::PendingApproval { request: *request }.into();
         }

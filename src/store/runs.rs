@@ -96,6 +96,7 @@ record! {
         PendingApproval(request: [u8; 16]),
         BadAnswer(reason: String),
         NotCompacted(reason: String),
+        SystemTooLarge,
     }
 }
 

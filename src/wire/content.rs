@@ -180,7 +180,7 @@ pub enum ImageIn {
 pub enum BadContent {
     #[error("content must not be empty")]
     Empty,
-    #[error("images by address are not fetched yet, send the image as base64")]
+    #[error("an image by its address can only be sent in a message, send it as base64 here")]
     ImageByUrl,
     #[error("an image address starts with http, https or data, not with '{0}'")]
     ImageScheme(String),
@@ -191,6 +191,20 @@ pub enum BadContent {
 }
 
 impl ContentIn {
+    /// The parts of something that is stored as it is, where nobody fetches what is named by its address.
+    ///
+    /// # Errors
+    /// See `BadContent`.
+    pub fn into_stored(self) -> Result<Vec<Part>, BadContent> {
+        let parts = self.into_domain()?;
+        let named = |part: &Part| matches!(part, Part::Image(Image::Url { .. }));
+        if parts.iter().any(named) {
+            Err(BadContent::ImageByUrl)
+        } else {
+            Ok(parts)
+        }
+    }
+
     /// The parts; at least one of them says or shows something.
     ///
     /// # Errors
@@ -278,7 +292,7 @@ fn readable(data: String) -> Result<String, BadContent> {
     }
 }
 
-/// An address that carries the image itself needs no fetching.
+/// An address that carries the image itself needs no fetching; others are fetched before the request is accepted.
 fn by_url(url: &str) -> Result<Image, BadContent> {
     match url.split_once(':') {
         Some(("data", rest)) => {
@@ -289,7 +303,9 @@ fn by_url(url: &str) -> Result<Image, BadContent> {
             })?;
             stored(media_type.to_owned(), data.to_owned(), None)
         }
-        Some(("http" | "https", _)) => Err(BadContent::ImageByUrl),
+        Some(("http" | "https", _)) => Ok(Image::Url {
+            url: url.to_owned(),
+        }),
         Some((scheme, _)) => Err(BadContent::ImageScheme(scheme.to_owned())),
         None => Err(BadContent::ImageScheme(url.to_owned())),
     }
@@ -344,10 +360,13 @@ mod tests {
     #[test]
     fn what_cannot_be_kept_says_why() {
         let url = |url: &str| read(image(json!({"type": "url", "url": url})));
-        assert_eq!(
-            url("https://example.org/a.png"),
-            Err(BadContent::ImageByUrl)
-        );
+        let named = ContentIn::Parts(vec![PartIn::Image {
+            source: ImageIn::Url {
+                url: "https://example.org/a.png".to_owned(),
+            },
+        }]);
+        assert!(named.clone().into_domain().is_ok());
+        assert_eq!(named.into_stored(), Err(BadContent::ImageByUrl));
         assert_eq!(
             url("file:///etc/passwd"),
             Err(BadContent::ImageScheme("file".to_owned()))

@@ -101,7 +101,7 @@ fn message_type(role: Role) -> &'static str {
 }
 
 fn parts(content: Option<ContentIn>) -> Result<Vec<Part>, BadEdit> {
-    Ok(content.ok_or(BadEdit::Missing("content"))?.into_domain()?)
+    Ok(content.ok_or(BadEdit::Missing("content"))?.into_stored()?)
 }
 
 fn text(parts: &[Part]) -> String {

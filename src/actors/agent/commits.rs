@@ -9,7 +9,7 @@ use crate::domain::id::{RunId, StepId};
 use crate::domain::memory::CoreMemory;
 use crate::domain::message::{Message, Role, ToolReturn, ToolStatus};
 use crate::domain::prompt::{self, PromptInput};
-use crate::domain::run::{End, Inbox, Phase, Run, RunStatus, Step, StepStatus, StopReason};
+use crate::domain::run::{End, Inbox, Phase, Run, RunStatus, Step, StepStatus, StopReason, Task};
 use crate::domain::step;
 use crate::store::{Batch, CallbackEntry, CommitError};
 use jiff::Timestamp;
@@ -624,7 +624,15 @@ impl Draft {
             self.batch.put_message(system);
         }
         self.batch.put_head(id, &self.head);
-        self.batch.put_run(&self.record);
+        let only_compacts = |open: &OpenRun| open.inbox.task != Task::Turn;
+        let forgotten =
+            self.inbox.is_none() && state.open.get(&self.record.id).is_some_and(only_compacts);
+        if forgotten {
+            // What a compaction leaves is its summary.
+            self.batch.delete_run(&self.record);
+        } else {
+            self.batch.put_run(&self.record);
+        }
         match &self.inbox {
             Some(inbox) => self.batch.put_inbox(id, inbox),
             None => {

@@ -5,10 +5,13 @@ use super::commits::InFlight;
 use crate::actors::refused::Refused;
 use crate::domain::id::RunId;
 use crate::domain::message::Message;
-use crate::domain::model::Usage;
+use crate::domain::run::Step;
 use crate::store::Batch;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Numbers of the steps that stand for summaries: behind all steps of any run.
+const SUMMARIES: u64 = 1 << 32;
 
 /// A summary that is to take the place of a part of a lane's context.
 #[derive(Debug, Clone)]
@@ -19,8 +22,10 @@ pub(crate) struct Compaction {
     /// Positions in the context, which begins with its system message; all else but that gives way.
     pub(crate) keep: Range<usize>,
     pub(crate) summary: Message,
-    /// Of the summariser.
-    pub(crate) usage: Usage,
+    /// The summariser's calls.
+    pub(crate) call: Step,
+    /// Of the context that is left.
+    pub(crate) tokens: u64,
 }
 
 /// The context as it is now, for the worker's next step.
@@ -41,7 +46,8 @@ impl State {
             version,
             keep,
             mut summary,
-            usage,
+            mut call,
+            tokens,
         } = compaction;
         let open = self.open.get(&run).ok_or(Refused::NoSuchRun(run))?;
         let kept = self.window.get(keep);
@@ -55,9 +61,12 @@ impl State {
         let now = self.stamp();
         let blocks = self.newest_blocks()?;
         let mut record = open.record.clone();
-        record.usage.add(usage);
+        record.usage.add(call.usage);
+        record.context_tokens = Some(tokens);
         let mut head = self.head.clone();
         head.place(&mut summary, now, false);
+        call.run_id = summary.run_id;
+        call.number = SUMMARIES + summary.sequence;
         let sequences = kept.iter().map(|message| message.sequence);
         head.default_lane.replace(
             [system.sequence, summary.sequence]
@@ -71,6 +80,7 @@ impl State {
         batch.put_message(&system);
         batch.put_head(self.id(), &head);
         batch.put_run(&record);
+        batch.put_step(&call);
         self.write(batch).await?;
         let summary = Arc::new(summary);
         self.head = head;

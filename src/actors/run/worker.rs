@@ -4,8 +4,9 @@
 //! Owns     nothing that lasts: what is worth keeping is told to the run or committed by the agent.
 //! Restart  its run decides: once, if the model had not spoken yet.
 
-mod compaction;
+pub(crate) mod compaction;
 
+use self::compaction::Room;
 use super::Msg as RunMsg;
 use crate::actors::agent::{self, CallEnd, CallResult, Committed, Mail, Proviso, StepCommit};
 use crate::actors::ask::{DEADLINE, Mailbox, ask, tell};
@@ -15,7 +16,7 @@ use crate::actors::tree::Hung;
 use crate::domain::agent::{Agent, CompactionSettings, TurnLoop};
 use crate::domain::approval::{Pending, Word};
 use crate::domain::clock;
-use crate::domain::compaction::{Breaker, due as compaction_is_due};
+use crate::domain::compaction::due as compaction_is_due;
 use crate::domain::frame::{DeltaFrame, PieceIndex};
 use crate::domain::heartbeat::{self, live::Live};
 use crate::domain::id::{AgentId, MessageId, RunId, StepId};
@@ -65,8 +66,8 @@ pub(crate) struct Context {
     pub(crate) version: u64,
     pub(crate) system_overridden: bool,
     pub(crate) compaction: CompactionSettings,
-    /// The lane's: how often room was made in vain.
-    pub(crate) breaker: Arc<Mutex<Breaker>>,
+    /// The lane's.
+    pub(crate) room: Arc<Mutex<Room>>,
     /// The run is a compaction that somebody asked for.
     pub(crate) only_compacts: bool,
     pub(crate) max_steps: u64,
@@ -222,6 +223,15 @@ impl Turn {
         let thinks_in_arguments =
             heartbeats && context.config.put_inner_thoughts_in_kwargs == Some(true);
         let mut schemas: Arc<[ToolSchema]> = context.tools.iter().map(schema).collect();
+        let config = &context.config;
+        let format = config.response_format.clone();
+        let format = format.or_else(|| agent.response_format.clone());
+        let format = step::lay_format(format, &mut schemas);
+        if config.response_format != format {
+            let mut config = LlmConfig::clone(config);
+            config.response_format = format;
+            context.config = Arc::new(config);
+        }
         if heartbeats {
             schemas = heartbeat::schemas(&schemas, &agent.tool_rules, thinks_in_arguments);
             for message in &mut context.messages {
@@ -286,9 +296,10 @@ impl Turn {
         let mut draft = self.begin(number);
         tell(&self.run, RunMsg::StepStarted(Box::new(draft.step.clone())));
         self.tell_agent(agent::Msg::StepStarted(Box::new(draft.step.clone())));
+        self.step_began();
+        self.make_room(draft.step.id).await;
         let offer = self.rules.offer();
         let choice = offer.choice.clone();
-        self.breaker_step_began();
         let mut answer = loop {
             match self.ask_model(&mut draft, offer.clone()).await {
                 Ok(answer) => break answer,
@@ -789,7 +800,8 @@ impl Turn {
         ))
     }
 
-    async fn execute(&self, name: &str, arguments: Map<String, Value>) -> CallResult {
+    async fn execute(&self, name: &str, mut arguments: Map<String, Value>) -> CallResult {
+        step::as_text(name, &mut arguments);
         let Some(tool) = self.tool(name) else {
             return CallResult::Ended(ToolResult::failure(name, self.unknown_tool(name)));
         };

@@ -1,7 +1,7 @@
 //! Making room in a context that is too full: the worker asks a summariser, the agent replaces what it summarises.
 //! A compaction that fails costs nothing that was committed; it is tried again before a later step.
 
-use super::{ModelRequest, Turn, WorkerEnd};
+use super::{ModelRequest, Turn, WorkerEnd, nanos};
 use crate::actors::agent::{self, Compaction};
 use crate::domain::agent::{CompactionMode, CompactionSettings};
 use crate::domain::clock;
@@ -11,10 +11,19 @@ use crate::domain::compaction::{
 };
 use crate::domain::id::StepId;
 use crate::domain::message::{Message, Part, Role};
-use crate::domain::model::{LlmConfig, ModelError, ModelErrorClass, ToolChoice, Usage};
-use crate::domain::run::{End, ErrorClass, RunError, StopReason};
+use crate::domain::model::{LlmConfig, ModelError, ModelErrorClass, ToolChoice};
+use crate::domain::run::{End, ErrorClass, RunError, Step, StepStatus, StopReason};
 use crate::domain::tokens::Counter;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+/// How full a lane is, as far as that outlasts a step.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    breaker: Breaker,
+    /// What the context cost when it was found too full and nothing has been done about that.
+    due: Option<u64>,
+}
 
 /// Why nothing was replaced.
 #[derive(Debug, thiserror::Error)]
@@ -57,15 +66,29 @@ impl Context {
 }
 
 impl Turn {
-    /// After a step: makes room when its call came close to the window, or when an earlier try failed.
+    /// After a step: makes room when its call came close to the window. What fails is tried again before a later step.
     pub(super) async fn check_room(&mut self, step: StepId, total_tokens: u64) {
         let window = self.context.config.context_window;
-        let due = compaction::due(total_tokens, window) && self.breaker(Breaker::may_check);
-        if !due {
+        if compaction::due(total_tokens, window) {
+            self.room(|room| room.due = Some(total_tokens));
+        }
+        self.make_room(step).await;
+    }
+
+    /// Makes room if that is due and the breaker lets it.
+    pub(super) async fn make_room(&mut self, step: StepId) {
+        let Some(tokens) = self.room(|room| room.due) else {
+            return;
+        };
+        if !self.room(|room| room.breaker.may_check()) {
             return;
         }
-        if let Err(unmade) = self.compact(Trigger::PostStepCheck, step).await {
-            tracing::warn!(run = %self.record.id, %unmade, "the context is nearly full and could not be compacted");
+        let known = Some(tokens);
+        match self.compact(Trigger::PostStepCheck, step, known).await {
+            Ok(()) | Err(Unmade::NoPlan(_)) => self.room(|room| room.due = None),
+            Err(unmade) => {
+                tracing::warn!(run = %self.record.id, %unmade, "the context is nearly full and could not be compacted");
+            }
         }
     }
 
@@ -75,15 +98,15 @@ impl Turn {
         step: StepId,
         error: ModelError,
     ) -> Result<(), WorkerEnd> {
-        if !self.breaker(Breaker::overflowed) {
+        if !self.room(|room| room.breaker.overflowed()) {
             return Err(WorkerEnd::Failed(error.into()));
         }
-        match self.compact(Trigger::Overflow, step).await {
+        match self.compact(Trigger::Overflow, step, None).await {
             Ok(()) => Ok(()),
             Err(Unmade::SystemTooLarge) => Err(WorkerEnd::Failed(End::failed(
                 StopReason::ContextWindowOverflowInSystemPrompt,
                 RunError {
-                    class: ErrorClass::Model(ModelErrorClass::ContextOverflow),
+                    class: ErrorClass::SystemTooLarge,
                     detail: Unmade::SystemTooLarge.to_string(),
                 },
             ))),
@@ -100,7 +123,7 @@ impl Turn {
 
     /// The run is nothing but a compaction that somebody asked for.
     pub(super) async fn compact_as_asked(&mut self) -> WorkerEnd {
-        match self.compact(Trigger::Requested, StepId::new()).await {
+        match self.compact(Trigger::Requested, StepId::new(), None).await {
             Ok(()) | Err(Unmade::NoPlan(NoPlan::Empty | NoPlan::OnlySummary(_))) => (),
             Err(Unmade::Store(end)) => return end,
             Err(unmade) => {
@@ -121,41 +144,49 @@ impl Turn {
         }
     }
 
-    pub(super) fn breaker_step_began(&self) {
-        self.breaker(Breaker::step_began);
+    pub(super) fn step_began(&self) {
+        self.room(|room| room.breaker.step_began());
     }
 
-    fn breaker<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
-        let mut breaker = self
-            .context
-            .breaker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        act(&mut breaker)
+    fn room<T>(&self, act: impl FnOnce(&mut Room) -> T) -> T {
+        let room = self.context.room.lock();
+        act(&mut room.unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn compact(&mut self, trigger: Trigger, step: StepId) -> Result<(), Unmade> {
-        let result = self.try_to_compact(trigger, step).await;
-        match &result {
-            Ok(()) => self.breaker(Breaker::succeeded),
-            Err(_) => self.breaker(Breaker::failed),
-        }
+    /// `known`: what the context cost in the last call, if that is why.
+    async fn compact(
+        &mut self,
+        trigger: Trigger,
+        step: StepId,
+        known: Option<u64>,
+    ) -> Result<(), Unmade> {
+        let result = self.try_to_compact(trigger, step, known).await;
+        self.room(|room| match &result {
+            Ok(()) => room.breaker.succeeded(),
+            Err(_) => room.breaker.failed(),
+        });
         result
     }
 
-    async fn try_to_compact(&mut self, trigger: Trigger, step: StepId) -> Result<(), Unmade> {
+    async fn try_to_compact(
+        &mut self,
+        trigger: Trigger,
+        step: StepId,
+        known: Option<u64>,
+    ) -> Result<(), Unmade> {
         let settings = self.context.compaction.clone();
         let window = self.context.config.context_window;
         let context = self.counted().await;
-        let mut mode = self.breaker(|breaker| breaker.mode(settings.mode));
-        let mut usage = Usage::default();
+        let mut mode = self.room(|room| room.breaker.mode(settings.mode));
+        let mut call = self.begin(0).step;
+        let began = Instant::now();
         loop {
             let counted = context.counted();
             let plan =
                 compaction::plan(&counted, window, mode, settings.sliding_window_percentage)?;
             let evicted = &context.messages[plan.summarise.clone()];
             let text = match self
-                .summarise(evicted, &settings, plan.mode, &mut usage)
+                .summarise(evicted, &settings, plan.mode, &mut call)
                 .await
             {
                 Ok(text) => text,
@@ -169,7 +200,8 @@ impl Turn {
                 },
             };
             let text = summary::clip(&text, settings.clip_chars);
-            let (summary, after) = self.summary(&text, trigger, &plan, &context);
+            let before = known.unwrap_or_else(|| context.total());
+            let (summary, after) = self.summary(&text, trigger, &plan, &context, before);
             let sizes = Sizes {
                 before: context.total(),
                 after,
@@ -177,7 +209,11 @@ impl Turn {
                 window,
             };
             match compaction::judge(plan.mode, trigger, &sizes) {
-                Verdict::Replace => return self.replace(summary, plan, step, usage).await,
+                Verdict::Replace => {
+                    call.status = StepStatus::Success;
+                    call.timing.step_ns = Some(nanos(began.elapsed()));
+                    return self.replace(summary, plan, step, call, after).await;
+                }
                 Verdict::AllOfTheRest => mode = CompactionMode::All,
                 Verdict::NotSmaller => return Err(Unmade::NotSmaller),
                 Verdict::SystemTooLarge => return Err(Unmade::SystemTooLarge),
@@ -218,8 +254,9 @@ impl Turn {
         trigger: Trigger,
         plan: &Plan,
         context: &Context,
+        before: u64,
     ) -> (Message, u64) {
-        let (before, kept) = (context.total(), plan.kept_tokens(&context.counted()));
+        let kept = plan.kept_tokens(&context.counted());
         let counts = (
             context.messages.len(),
             context.messages.len() - plan.summarise.len() + 1,
@@ -241,7 +278,7 @@ impl Turn {
         evicted: &[Arc<Message>],
         settings: &CompactionSettings,
         mode: CompactionMode,
-        usage: &mut Usage,
+        call: &mut Step,
     ) -> Result<String, ModelError> {
         if mode.asks_itself() {
             let request = ModelRequest {
@@ -254,7 +291,7 @@ impl Turn {
                 stream: false,
                 user: self.context.agent.created_by.to_string(),
             };
-            return self.words(request, usage).await;
+            return self.words(request, call).await;
         }
         let config = Arc::new(self.summariser(settings).await);
         let mut form = Form::Whole;
@@ -271,7 +308,7 @@ impl Turn {
                 stream: false,
                 user: self.context.agent.created_by.to_string(),
             };
-            match (self.words(request, usage).await, form.shorter()) {
+            match (self.words(request, call).await, form.shorter()) {
                 (Err(error), Some(shorter)) if error.class == ModelErrorClass::ContextOverflow => {
                     form = shorter;
                 }
@@ -298,10 +335,15 @@ impl Turn {
     }
 
     /// What a model answers in words; calls are ignored.
-    async fn words(&self, request: ModelRequest, usage: &mut Usage) -> Result<String, ModelError> {
+    async fn words(&self, request: ModelRequest, call: &mut Step) -> Result<String, ModelError> {
         let model = self.house.providers.model(&request.config)?;
         let answer = model.answer(&request, &mut |_| ()).await?;
-        usage.add(answer.usage);
+        call.usage.add(answer.usage);
+        call.model = Some(request.config.model.clone());
+        call.model_handle.clone_from(&request.config.handle);
+        call.provider_name.clone_from(&request.config.provider_name);
+        call.model_endpoint
+            .clone_from(&request.config.model_endpoint);
         let texts: Vec<&str> = answer.parts.iter().filter_map(Part::text).collect();
         let text = texts.join("\n");
         if text.trim().is_empty() {
@@ -318,23 +360,28 @@ impl Turn {
         mut summary: Message,
         plan: Plan,
         step: StepId,
-        usage: Usage,
+        call: Step,
+        tokens: u64,
     ) -> Result<(), Unmade> {
-        summary.step_id = Some(step);
-        summary.run_id = Some(self.record.id);
+        // A run that only compacts is forgotten when it has ended.
+        let lasting = (!self.context.only_compacts).then_some(self.record.id);
+        summary.step_id = lasting.map(|_| step);
+        summary.run_id = lasting;
         summary.conversation_id = self.record.conversation_id;
         let compaction = Compaction {
             run: self.record.id,
             version: self.context.version,
             keep: plan.keep,
             summary,
-            usage,
+            call,
+            tokens,
         };
         let compacted = self
             .ask_agent(|reply| agent::Msg::Compact(Box::new(compaction.clone()), reply))
             .await
             .map_err(Unmade::Store)?;
-        let inputs = self.context.messages.len() - self.unstored;
+        let unstored = self.unstored;
+        let inputs = self.context.messages.len() - unstored;
         let inputs = self.context.messages.split_off(inputs);
         self.context.version = compacted.version;
         if !self.context.system_overridden {
@@ -343,6 +390,7 @@ impl Turn {
         self.context.messages.clear();
         self.remember(compacted.messages);
         self.context.messages.extend(inputs);
+        self.unstored = unstored;
         Ok(())
     }
 }
