@@ -97,7 +97,7 @@ impl Complaint {
             404 => Class::NotFound,
             408 | 504 => Class::Timeout,
             429 => Class::RateLimit,
-            529 => Class::Overloaded,
+            503 | 529 => Class::Overloaded,
             500.. if says(&["overloaded"]) => Class::Overloaded,
             500.. => Class::Server,
             _ => Class::BadRequest,
@@ -237,6 +237,7 @@ mod tests {
             (408, b"", Class::Timeout),
             (504, b"", Class::Timeout),
             (429, b"slow down", Class::RateLimit),
+            (503, b"", Class::Overloaded),
             (529, b"", Class::Overloaded),
             (
                 400,
