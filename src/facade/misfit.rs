@@ -79,6 +79,7 @@ impl Display for Misfit {
             input,
             ctx,
         } = &*self.0;
+        let loc_is_secret = loc.last().is_some_and(|name| is_secret(name));
         let comma = if loc.len() == 1 { "," } else { "" };
         let loc: Vec<String> = loc.iter().map(|part| place(part)).collect();
         write!(
@@ -87,13 +88,23 @@ impl Display for Misfit {
             quoted(kind),
             loc.join(", "),
             quoted(message),
-            printed(input)
+            match loc_is_secret {
+                true => quoted(HIDDEN),
+                false => printed(input),
+            }
         )?;
         if let Some((name, rule)) = ctx {
             write!(f, ", 'ctx': {{{}: {}}}", quoted(name), printed(rule))?;
         }
         f.write_str("}")
     }
+}
+
+/// What stands for a key: answers are copied into logs and reports.
+const HIDDEN: &str = "**********";
+
+fn is_secret(name: &str) -> bool {
+    matches!(name, "api_key" | "access_key")
 }
 
 /// Names are texts, places in lists are numbers.
@@ -139,7 +150,11 @@ fn print(value: &Value, into: &mut String) {
                 if separated(index, into) {
                     into.push_str(&quoted(name));
                     into.push_str(": ");
-                    print(field, into);
+                    if is_secret(name) {
+                        into.push_str(&quoted(HIDDEN));
+                    } else {
+                        print(field, into);
+                    }
                 } else {
                     break;
                 }
@@ -231,6 +246,22 @@ mod tests {
             printed(&value),
             r#"{'a': [None, True, False, 1.5, "it's"], 'b': {}, 'c': '"\'\n\x07'}"#
         );
+    }
+
+    #[test]
+    fn a_key_is_not_repeated() {
+        let body = json!({"api_key": "sk-secret", "more": [{"access_key": "sk-secret"}]});
+        let missing = Misfit::missing(&["body", "name"], body);
+        let wrong = Misfit::new(
+            &["body", "api_key"],
+            "string_type",
+            "no",
+            json!(["sk-secret"]),
+        );
+        for misfit in [missing, wrong] {
+            let text = misfit.to_string();
+            assert!(text.contains(HIDDEN) && !text.contains("secret"), "{text}");
+        }
     }
 
     #[test]
