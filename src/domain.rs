@@ -18,6 +18,7 @@ pub mod model;
 pub mod page;
 pub mod piece;
 pub mod prompt;
+pub mod provider;
 pub mod recovery;
 pub mod rules;
 pub mod run;

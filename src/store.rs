@@ -28,6 +28,7 @@ mod messages;
 mod migrate;
 mod models;
 mod pieces;
+mod providers;
 mod queries;
 mod rebuild;
 mod record;

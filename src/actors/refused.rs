@@ -1,7 +1,7 @@
 //! What an actor answers instead of doing what it was asked: expected failures, as values.
 
 use crate::domain::error::Kind;
-use crate::domain::id::{AgentId, BlockId, MessageId, RunId, StepId, ToolId};
+use crate::domain::id::{AgentId, BlockId, MessageId, ProviderId, RunId, StepId, ToolId};
 use crate::store::{CommitError, Condition, ReadError};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +26,13 @@ pub enum Refused {
     NoSuchAgentTool { agent: AgentId, tool: String },
     #[error("model handle '{0}' not found")]
     NoSuchModel(String),
+    #[error("provider {0} not found")]
+    NoSuchProvider(ProviderId),
+    #[error("there is a provider called '{0}' already")]
+    ProviderNameTaken(String),
+    /// What the provider said to the key, without the key.
+    #[error("{0}")]
+    KeyRefused(String),
     /// Fits the schema and makes no sense here.
     #[error("{0}")]
     Argument(String),
@@ -89,10 +96,13 @@ impl Refused {
             | Self::NoSuchLabel { .. }
             | Self::NoSuchTool(_)
             | Self::NoSuchAgentTool { .. }
-            | Self::NoSuchModel(_) => Kind::NotFound,
+            | Self::NoSuchModel(_)
+            | Self::NoSuchProvider(_) => Kind::NotFound,
+            Self::KeyRefused(_) => Kind::KeyRefused,
             Self::Argument(_) | Self::BadAnswer(_) | Self::NotBackground(_) => Kind::Argument,
             Self::KeyReused | Self::OverLimit { .. } => Kind::Invalid,
             Self::LabelTaken { .. }
+            | Self::ProviderNameTaken(_)
             | Self::StaleVersion { .. }
             | Self::LaneBusy { .. }
             | Self::NothingToCancel
@@ -146,6 +156,8 @@ impl From<Condition> for Refused {
             }
             Condition::LabelFree { agent, label } => Self::LabelTaken { agent, label },
             Condition::LinkIs { agent, block, .. } => Self::NotAttached { agent, block },
+            Condition::ProviderVersion { provider, .. } => Self::NoSuchProvider(provider),
+            Condition::ProviderNameFree(name) => Self::ProviderNameTaken(name),
         }
     }
 }

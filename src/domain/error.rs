@@ -10,6 +10,8 @@ pub enum Kind {
     Invalid,
     /// The request fits the schema and makes no sense here.
     Argument,
+    /// A model provider refuses the key.
+    KeyRefused,
     /// The request contradicts what is there.
     Conflict,
     /// An approval is pending; a retry cannot help.

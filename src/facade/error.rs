@@ -119,6 +119,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
         Kind::Argument => StatusCode::BAD_REQUEST,
+        Kind::KeyRefused => StatusCode::UNAUTHORIZED,
         Kind::Conflict | Kind::PendingApproval | Kind::Damaged => StatusCode::CONFLICT,
         Kind::Expired => StatusCode::GONE,
         Kind::Busy => StatusCode::SERVICE_UNAVAILABLE,
@@ -135,6 +136,7 @@ fn code(kind: Kind) -> &'static str {
         Kind::NotFound => "NOT_FOUND: ",
         Kind::Invalid => "",
         Kind::Argument => "INVALID_ARGUMENT: ",
+        Kind::KeyRefused => "",
         Kind::Conflict | Kind::PendingApproval | Kind::Damaged => "CONFLICT: ",
         Kind::Expired => "EXPIRED: ",
         Kind::Busy => "UNAVAILABLE: ",
@@ -157,6 +159,15 @@ impl From<Refused> for ApiError {
                     "An unknown error occurred",
                 )
             }
+            // As when a turn fails of it: the provider refused, not this server.
+            Refused::KeyRefused(said) => Self::new(
+                status(kind),
+                json!({"error": {
+                    "type": "llm_authentication",
+                    "message": "The model provider refused the API key.",
+                    "detail": said,
+                }}),
+            ),
             Refused::PendingApproval { request } => {
                 let detail = json!({"code": "PENDING_APPROVAL", "message": text, "pending_request_id": request.to_string()});
                 Self::new(StatusCode::CONFLICT, json!({"detail": detail}))

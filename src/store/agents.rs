@@ -1,11 +1,11 @@
 //! Agents: their settings, their tombstones, the list of all of them.
 
-use super::batch::{Batch, Op};
+use super::batch::{Batch, Op, Unsealed};
 use super::codec::{Kind, Stored, Unreadable};
 use super::keys::{self, Key, KeyRange, list};
 use super::models::{EmbeddingConfigV1, LlmConfigV1, ResponseFormatV1};
 use super::record::{Record, record};
-use super::seal::{Seal, Sealed};
+use super::seal::Sealed;
 use super::{ReadError, Store, bad_entry, disk};
 use crate::domain::agent::{Agent, AgentType, CompactionMode, CompactionSettings, Secret};
 use crate::domain::id::AgentId;
@@ -152,15 +152,7 @@ impl Batch {
     /// Writes the settings. They change rarely and may be long; what changes with every commit is in the head.
     pub fn put_agent(&mut self, agent: &Agent) {
         list(self, agent);
-        self.unsealed.push(agent.clone());
-    }
-
-    /// Seals the secrets of the agents in this batch.
-    pub(super) fn seal(&mut self, seal: &Seal) {
-        for agent in std::mem::take(&mut self.unsealed) {
-            let key = keys::settings(agent.id);
-            self.put(key, &seal.close(agent));
-        }
+        self.unsealed.push(Unsealed::Agent(Box::new(agent.clone())));
     }
 
     /// Deletes the agent: from now on nothing of it is found, in no list and by no id. Its blocks lose their links to

@@ -10,11 +10,11 @@ use super::disk::{Disk, Scan};
 use super::frames::StoredFrame;
 use super::idempotency::IdempotencyRecord;
 use super::keys::{self, Key, KeyRange, block_section, list, place, section};
-use super::seal::Sealed;
-use super::{Damaged, ReadError, agents, blocks, messages, pieces, runs, steps};
+use super::seal::{Sealed, SealedProvider};
+use super::{Damaged, ReadError, agents, blocks, messages, pieces, providers, runs, steps};
 use crate::domain::block::Block;
 use crate::domain::history::Head;
-use crate::domain::id::{AgentId, BlockId, RunId};
+use crate::domain::id::{AgentId, BlockId, ProviderId, RunId};
 use crate::domain::message::{Message, Role};
 use crate::domain::page::Order;
 use crate::domain::run::{Inbox, Run, Step};
@@ -80,6 +80,9 @@ pub(super) fn target(key: &[u8], value: &[u8]) -> Option<Key> {
     match key {
         [keys::LIST, list::AGENTS, ..] => agent_of_key().map(keys::settings),
         [keys::LIST, list::BURIED, ..] => agent_of_key().map(keys::tombstone),
+        [keys::LIST, list::PROVIDER_NAMES, ..] => {
+            keys::last_id(value).map(|id| keys::provider(ProviderId::from_bytes(id)))
+        }
         [keys::LIST, list::BLOCKS, ..] => {
             keys::last_id(key).map(|id| keys::block(BlockId::from_bytes(id)))
         }
@@ -152,6 +155,13 @@ impl Audit {
             self.report.blocks += 1;
             self.block(BlockId::from_bytes(block));
         }
+        self.pairs(None, keys::providers(), |audit, key, value| {
+            let mut entries = Batch::shared();
+            if let Some(SealedProvider(provider)) = audit.read(key, value)? {
+                providers::list(&mut entries, &provider);
+            }
+            audit.expect(&entries)
+        });
         for space in [keys::LIST, keys::PLACE] {
             self.pairs(None, KeyRange::of(vec![space]), |audit, key, value| {
                 audit.outside(key, value)

@@ -9,7 +9,8 @@ use super::commit::Epoch;
 use super::keys::{Key, KeyRange};
 use crate::domain::agent::Agent;
 use crate::domain::block::BlockLink;
-use crate::domain::id::{AgentId, BlockId};
+use crate::domain::id::{AgentId, BlockId, ProviderId};
+use crate::domain::provider::Provider;
 use std::fmt;
 
 /// Something that must hold in what is applied, when the batch's turn comes (decisions 32).
@@ -36,6 +37,13 @@ pub enum Condition {
         block: BlockId,
         present: bool,
     },
+    /// The provider's version; 0: there is no such provider.
+    ProviderVersion {
+        provider: ProviderId,
+        version: u64,
+    },
+    /// No provider has this name.
+    ProviderNameFree(String),
 }
 
 impl fmt::Display for Condition {
@@ -56,6 +64,10 @@ impl fmt::Display for Condition {
                 block,
                 present: false,
             } => write!(f, "{block} is not attached to {agent}"),
+            Self::ProviderVersion { provider, version } => {
+                write!(f, "{provider} has version {version}")
+            }
+            Self::ProviderNameFree(name) => write!(f, "no provider is called '{name}'"),
         }
     }
 }
@@ -81,6 +93,13 @@ pub(super) enum Op {
     Unlist(AgentId),
 }
 
+/// A value whose secrets are still to be sealed (by the store, which has the key).
+#[derive(Debug)]
+pub(super) enum Unsealed {
+    Agent(Box<Agent>),
+    Provider(Box<Provider>),
+}
+
 /// Writes that happen together or not at all. Nothing is checked or written before `Store::commit`.
 #[derive(Debug)]
 #[must_use = "a batch writes nothing until it is committed"]
@@ -91,8 +110,7 @@ pub struct Batch {
     pub(super) relaxed: bool,
     /// Size of the first record that is over the limit, if any.
     pub(super) too_large: Option<usize>,
-    /// An agent whose secrets are still to be sealed (by the store, which has the key).
-    pub(super) unsealed: Vec<Agent>,
+    pub(super) unsealed: Vec<Unsealed>,
     /// Bytes of all records, to bound a group.
     pub(super) bytes: usize,
 }

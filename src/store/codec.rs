@@ -36,6 +36,7 @@ pub(super) enum Kind {
     Block = 13,
     BlockVersion = 14,
     Trace = 15,
+    Provider = 16,
 }
 
 /// A value of the domain that is kept as a record.

@@ -10,12 +10,13 @@ use super::codec::{self, Stored};
 use super::frames::StoredFrame;
 use super::idempotency::IdempotencyRecord;
 use super::migrate::Mark;
-use super::seal::Sealed;
+use super::seal::{Sealed, SealedProvider};
 use super::testing;
 use crate::domain::block::BlockLink;
 use crate::domain::clock;
 use crate::domain::id::{BlockId, RunId};
 use crate::domain::model::Trace;
+use crate::domain::provider::ProviderKey;
 use crate::domain::run::Task;
 use bytes::Bytes;
 use std::fmt::{Debug, Write};
@@ -109,6 +110,9 @@ fn every_record_is_written_and_read_as_it_always_was() {
         version: 7,
         created_at: expires_at,
     });
+    let mut provider = testing::fixed_provider();
+    provider.key = ProviderKey::new("v1:AAAA");
+    stands(&SealedProvider(provider));
     stands(&Trace {
         request: "{}".to_owned(),
         response: "[]".to_owned(),

@@ -14,11 +14,13 @@
 //!      16  | run | number8 frame                17  | sha256 of the request: idempotency
 //! B0 | block | section | tail                   everything about a block, one range
 //!      00  block           01  version          02  | agent → nothing               reverse links
+//! E2 | provider                                 a model provider that a client added
 //! F0 | list | tail                              lists over all agents (can be rebuilt, but for callbacks)
 //!      01  | created8 | agent → nothing         02  | created8 | block → nothing
 //!      03  | created8 | run → agent             04  | created8 | step → agent, run, number
 //!      05  | agent | run → nothing              active runs
 //!      06  | agent | run   callback             07  | agent → nothing               buried agents
+//!      08  | sha256 of the name → provider
 //! F1 | kind | id                                where a thing is, by its bare id (can be rebuilt)
 //!      01  | message → agent, seq8              02  | run → agent                   03  | step → agent, run, number
 //! ```
@@ -26,7 +28,7 @@
 //! A record of the spaces A0 and B0 that is too long for one value continues under its own key with the top bit of
 //! the section set and a piece number (2 bytes) behind (`pieces.rs`): inside its owner's range, met by no scan of records.
 
-use crate::domain::id::{AgentId, BlockId, MessageId, RunId, StepId};
+use crate::domain::id::{AgentId, BlockId, MessageId, ProviderId, RunId, StepId};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -35,6 +37,7 @@ pub(super) type Key = Vec<u8>;
 pub(super) const META: u8 = 0x00;
 pub(super) const AGENT: u8 = 0xA0;
 pub(super) const BLOCK: u8 = 0xB0;
+pub(super) const PROVIDER: u8 = 0xE2;
 pub(super) const LIST: u8 = 0xF0;
 pub(super) const PLACE: u8 = 0xF1;
 
@@ -73,6 +76,7 @@ pub(super) mod list {
     pub(in crate::store) const ACTIVE: u8 = 0x05;
     pub(in crate::store) const CALLBACKS: u8 = 0x06;
     pub(in crate::store) const BURIED: u8 = 0x07;
+    pub(in crate::store) const PROVIDER_NAMES: u8 = 0x08;
 }
 
 pub(super) mod place {
@@ -274,6 +278,20 @@ pub(super) fn block_agent(block: BlockId, agent: AgentId) -> Key {
 
 pub(super) fn block_agents(block: BlockId) -> KeyRange {
     KeyRange::of(owned(BLOCK, block.bytes(), block_section::AGENT, &[]))
+}
+
+// Providers.
+
+pub(super) fn provider(provider: ProviderId) -> Key {
+    join(&[&[PROVIDER], provider.bytes()])
+}
+
+pub(super) fn providers() -> KeyRange {
+    KeyRange::of(vec![PROVIDER])
+}
+
+pub(super) fn provider_name(name: &str) -> Key {
+    join(&[&[LIST, list::PROVIDER_NAMES], &Sha256::digest(name)])
 }
 
 // Lists and places.

@@ -4,9 +4,9 @@ use super::batch::Batch;
 use super::blocks::Link;
 use super::codec::Stored;
 use super::keys::{self, KeyRange, section};
-use super::seal::Sealed;
+use super::seal::{Sealed, SealedProvider};
 use super::sweep::SweepError;
-use super::{Damaged, ReadError, Store, agents, audit, blocks, messages, runs, steps};
+use super::{Damaged, ReadError, Store, agents, audit, blocks, messages, providers, runs, steps};
 use crate::domain::block::Block;
 use crate::domain::id::{AgentId, BlockId};
 use crate::domain::message::Message;
@@ -43,6 +43,16 @@ impl Store {
             let key = keys::block(BlockId::from_bytes(block));
             rebuild
                 .one(self.disk().record::<Block>(&key).transpose(), blocks::list)
+                .await?;
+        }
+        let stored = self
+            .disk()
+            .records::<SealedProvider>(keys::providers(), Order::Ascending);
+        for provider in stored {
+            rebuild
+                .one(Some(provider), |batch, SealedProvider(provider)| {
+                    providers::list(batch, provider)
+                })
                 .await?;
         }
         for space in [keys::LIST, keys::PLACE] {

@@ -7,8 +7,8 @@
 
 use super::codec::Unreadable;
 use crate::domain::id::{
-    AgentId, BlockId, ConversationId, IdentityId, MessageId, RunId, SecretId, StepId, ToolId,
-    UserId,
+    AgentId, BlockId, ConversationId, IdentityId, MessageId, ProviderId, RunId, SecretId, StepId,
+    ToolId, UserId,
 };
 use bincode::{Decode, Encode};
 use bytes::Bytes;
@@ -105,6 +105,7 @@ ids!(
     ConversationId,
     IdentityId,
     MessageId,
+    ProviderId,
     RunId,
     SecretId,
     StepId,

@@ -11,9 +11,10 @@ use super::disk::Disk;
 use super::engine::{Changes, Value};
 use super::keys::{self, Key, KeyRange, list};
 use super::pieces;
+use super::seal::SealedProvider;
 use super::{ReadError, bad_entry};
 use crate::domain::block::BlockLink;
-use crate::domain::id::{AgentId, BlockId};
+use crate::domain::id::{AgentId, BlockId, ProviderId};
 use crate::domain::page::Order;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -125,6 +126,11 @@ impl Pending<'_> {
         Ok(stored.map_or(0, |stored| stored.version))
     }
 
+    fn provider_version(&self, provider: ProviderId) -> Result<u64, ReadError> {
+        let stored: Option<SealedProvider> = self.short_record(&keys::provider(provider))?;
+        Ok(stored.map_or(0, |SealedProvider(stored)| stored.version))
+    }
+
     fn check(&self, condition: Condition) -> Result<(), Refusal> {
         let met = match &condition {
             Condition::AgentAlive(agent) => {
@@ -141,6 +147,10 @@ impl Pending<'_> {
                 block,
                 present,
             } => self.holds(&keys::link(*agent, *block))? == *present,
+            Condition::ProviderVersion { provider, version } => {
+                self.provider_version(*provider)? == *version
+            }
+            Condition::ProviderNameFree(name) => !self.holds(&keys::provider_name(name))?,
         };
         if met {
             Ok(())

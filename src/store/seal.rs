@@ -1,9 +1,13 @@
-//! Secrets are stored sealed (decisions 38): AES-256-GCM with a random nonce, bound to the agent and the secret they
-//! belong to, so that a sealed text cannot be moved elsewhere. The text form is `v1:` and the base64 of
+//! Secrets are stored sealed (decisions 38): AES-256-GCM with a random nonce, bound to what they belong to (an agent and
+//! its secret, a provider), so that a sealed text cannot be moved elsewhere. The text form is `v1:` and the base64 of
 //! `[key mark, 4 bytes][nonce, 12 bytes][ciphertext and tag]`; the mark tells a wrong key from a damaged text.
 
+use super::batch::{Batch, Unsealed};
 use super::codec::Unreadable;
+use super::keys;
 use crate::domain::agent::{Agent, Secret};
+use crate::domain::id::ProviderId;
+use crate::domain::provider::{Provider, ProviderKey};
 use aes_gcm::aead::{Aead, AeadCore, OsRng, Payload};
 use aes_gcm::{Aes256Gcm, Key, KeyInit, Nonce};
 use base64::Engine;
@@ -23,6 +27,28 @@ pub(super) struct Seal {
 /// An agent whose secrets hold sealed texts: the only form that is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sealed(pub(super) Agent);
+
+/// A provider whose key is a sealed text: the only form that is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SealedProvider(pub(super) Provider);
+
+impl Batch {
+    /// Seals the secrets of everything in this batch.
+    pub(super) fn seal(&mut self, seal: &Seal) {
+        for unsealed in std::mem::take(&mut self.unsealed) {
+            match unsealed {
+                Unsealed::Agent(agent) => {
+                    let key = keys::settings(agent.id);
+                    self.put(key, &seal.close(*agent));
+                }
+                Unsealed::Provider(provider) => {
+                    let key = keys::provider(provider.id);
+                    self.set_record(key, &seal.close_provider(*provider));
+                }
+            }
+        }
+    }
+}
 
 impl Seal {
     pub(super) fn new(master_key: &[u8; 32]) -> Self {
@@ -52,12 +78,37 @@ impl Seal {
         Ok(agent)
     }
 
+    pub(super) fn close_provider(&self, mut provider: Provider) -> SealedProvider {
+        let sealed = self.close_text(&provider_key(provider.id), provider.key.reveal());
+        provider.key = ProviderKey::new(sealed);
+        SealedProvider(provider)
+    }
+
+    /// # Errors
+    /// When the key was sealed with another master key or was changed.
+    pub(super) fn open_provider(&self, sealed: SealedProvider) -> Result<Provider, Unreadable> {
+        let mut provider = sealed.0;
+        let key = self
+            .open_text(&provider_key(provider.id), provider.key.reveal())
+            .map_err(|why| Unreadable(format!("the key of provider '{}' {why}", provider.name)))?;
+        provider.key = ProviderKey::new(key);
+        Ok(provider)
+    }
+
     fn close_one(&self, agent: &[u8; 16], secret: &Secret) -> String {
+        self.close_text(&owner(agent, secret), &secret.value)
+    }
+
+    fn open_one(&self, agent: &[u8; 16], secret: &Secret) -> Result<String, Unreadable> {
+        self.open_text(&owner(agent, secret), &secret.value)
+            .map_err(|why| Unreadable(format!("secret '{}' {why}", secret.key)))
+    }
+
+    fn close_text(&self, owner: &[u8; 32], text: &str) -> String {
         let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
-        let owner = owner(agent, secret);
         let payload = Payload {
-            msg: secret.value.as_bytes(),
-            aad: &owner,
+            msg: text.as_bytes(),
+            aad: owner,
         };
         let sealed = self
             .cipher
@@ -67,33 +118,26 @@ impl Seal {
         format!("{FORM}{}", STANDARD.encode(parts.concat()))
     }
 
-    fn open_one(&self, agent: &[u8; 16], secret: &Secret) -> Result<String, Unreadable> {
-        let unreadable = |why: &str| Unreadable(format!("secret '{}' {why}", secret.key));
-        let text = secret
-            .value
+    /// The text, or what is wrong with it: the end of a sentence.
+    fn open_text(&self, owner: &[u8; 32], text: &str) -> Result<String, &'static str> {
+        let text = text
             .strip_prefix(FORM)
-            .ok_or_else(|| unreadable("is not sealed in a form this program knows"))?;
-        let bytes = STANDARD
-            .decode(text)
-            .map_err(|_| unreadable("is not base64"))?;
-        let (mark, rest) = bytes
-            .split_first_chunk::<4>()
-            .ok_or_else(|| unreadable("is cut off"))?;
+            .ok_or("is not sealed in a form this program knows")?;
+        let bytes = STANDARD.decode(text).map_err(|_| "is not base64")?;
+        let (mark, rest) = bytes.split_first_chunk::<4>().ok_or("is cut off")?;
         if *mark != self.mark {
-            return Err(unreadable("was sealed with another key"));
+            return Err("was sealed with another key");
         }
-        let (nonce, sealed) = rest
-            .split_first_chunk::<NONCE>()
-            .ok_or_else(|| unreadable("is cut off"))?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE>().ok_or("is cut off")?;
         let payload = Payload {
             msg: sealed,
-            aad: &owner(agent, secret),
+            aad: owner,
         };
         let plain = self
             .cipher
             .decrypt(Nonce::from_slice(nonce), payload)
-            .map_err(|_| unreadable("was changed"))?;
-        String::from_utf8(plain).map_err(|_| unreadable("is not text"))
+            .map_err(|_| "was changed")?;
+        String::from_utf8(plain).map_err(|_| "is not text")
     }
 }
 
@@ -102,6 +146,12 @@ fn owner(agent: &[u8; 16], secret: &Secret) -> [u8; 32] {
     let mut owner = [0; 32];
     owner[..16].copy_from_slice(agent);
     owner[16..].copy_from_slice(secret.id.bytes());
+    owner
+}
+
+fn provider_key(provider: ProviderId) -> [u8; 32] {
+    let mut owner = *b"................provider api_key";
+    owner[..16].copy_from_slice(provider.bytes());
     owner
 }
 
@@ -125,5 +175,18 @@ mod tests {
         let mut moved = sealed;
         moved.0.id = AgentId::new();
         assert!(seal.open(moved).unwrap_err().0.contains("was changed"));
+    }
+
+    #[test]
+    fn a_providers_key_opens_on_its_provider_only() {
+        let seal = Seal::new(&[7; 32]);
+        let provider = testing::fixed_provider();
+        let sealed = seal.close_provider(provider.clone());
+        assert!(!sealed.0.key.reveal().contains(provider.key.reveal()));
+        assert_eq!(seal.open_provider(sealed.clone()).unwrap(), provider);
+        let mut moved = sealed;
+        moved.0.id = ProviderId::new();
+        let error = seal.open_provider(moved).unwrap_err();
+        assert!(error.0.contains("was changed"), "{error}");
     }
 }

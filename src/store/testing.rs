@@ -9,8 +9,8 @@ use crate::domain::block::Block;
 use crate::domain::clock;
 use crate::domain::history::{Compiled, Head, Window};
 use crate::domain::id::{
-    AgentId, BlockId, ConversationId, IdentityId, MessageId, RunId, SecretId, StepId, ToolId,
-    UserId,
+    AgentId, BlockId, ConversationId, IdentityId, MessageId, ProviderId, RunId, SecretId, StepId,
+    ToolId, UserId,
 };
 use crate::domain::message::{
     Approval, Image, Message, Part, Role, ToolCall, ToolOutput, ToolReturn, ToolStatus,
@@ -18,6 +18,7 @@ use crate::domain::message::{
 use crate::domain::model::{
     EmbeddingConfig, LlmConfig, ModelErrorClass, ResponseFormat, ToolSchema, Usage,
 };
+use crate::domain::provider::{Provider, ProviderKey, ProviderType};
 use crate::domain::run::{
     Answers, Callback, ErrorClass, Feedback, Inbox, Input, InputRole, LaneId, Phase, Progress, Run,
     RunError, RunOptions, RunStatus, Step, StepStatus, StepTiming, StopReason, StreamMode, Task,
@@ -556,6 +557,33 @@ pub(super) fn fixed_block() -> Block {
         updated_by: None,
         created_at: time(0),
         updated_at: time(1),
+        version: 7,
+    }
+}
+
+/// The first version of a provider with this name.
+pub fn provider(name: &str) -> Provider {
+    Provider {
+        id: ProviderId::new(),
+        name: name.to_owned(),
+        version: 1,
+        ..fixed_provider()
+    }
+}
+
+pub(super) fn fixed_provider() -> Provider {
+    Provider {
+        id: ProviderId::from_bytes([9; 16]),
+        name: "mine".to_owned(),
+        provider_type: ProviderType::named("azure").unwrap(),
+        key: ProviderKey::new("sk-swordfish"),
+        base_url: text("https://mine.example.org"),
+        region: text("eu"),
+        api_version: text("2024-10-21"),
+        created_by: UserId::DEFAULT,
+        created_at: time(0),
+        updated_at: time(1),
+        last_synced: Some(time(2)),
         version: 7,
     }
 }
