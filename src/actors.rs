@@ -6,7 +6,8 @@
 //! │  └─ agent:<id>         owns settings, links, history, lanes; admits runs; commits steps
 //! │     └─ run:<id>        live status, frames, waiters, cancellation
 //! │        └─ worker:<id>  the step loop; the only actor that waits for the world
-//! ├─ library               blocks, new agents, catalogues
+//! ├─ library               blocks, new agents, added model providers, catalogues
+//! ├─ catalog               lists of models, asked for before they grow old
 //! ├─ outbox                callbacks that are still to be sent
 //! ├─ sweeper               what is past its time
 //! └─ facade                the HTTP listener
@@ -15,7 +16,7 @@
 //! | actor | restart | if it keeps failing |
 //! | --- | --- | --- |
 //! | root | – | the process exits non-zero; the service manager restarts it |
-//! | agents, library, outbox, sweeper, facade | permanent, one-for-one, at once | 4th death in 5 s: root gives up |
+//! | agents, library, catalog, outbox, sweeper, facade | permanent, one-for-one, at once | 4th death in 5 s: root gives up |
 //! | agent | transient, back-off 1 s·2ⁿ to 1 min; window 60 s | 4th death in 60 s: faulted, 503 with the reason; after 60 s (doubling to 10 min) the next request tries one activation |
 //! | run | temporary | its agent applies the recovery table |
 //! | worker | temporary | its run decides: once more if the model had not spoken |
@@ -26,6 +27,7 @@
 pub mod agent;
 mod agents;
 mod ask;
+mod catalog;
 pub mod directory;
 mod facade;
 #[cfg(feature = "faults")]

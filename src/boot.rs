@@ -6,7 +6,7 @@ use crate::config::{Config, Durability, KeySource, master_key};
 use crate::domain::agent::CompactionSettings;
 use crate::domain::frame::Frame;
 use crate::domain::model::ModelSettings;
-use crate::egress::{Egress, EgressConfig, check_literal};
+use crate::egress::{Egress, EgressConfig, Gate, check_literal};
 use crate::facade::{self, Facade};
 use crate::providers::Providers;
 use crate::store::{self, Store, StoreConfig};
@@ -94,7 +94,9 @@ pub async fn start(config: Config) -> Result<Running, BootError> {
     let key = master_key(&config, &config.data.path)
         .map_err(|error| BootError::because("the secret key", error))?;
     let store = open(&config, key.bytes).await?;
-    let providers = Providers::new(config.providers.clone(), |name| std::env::var(name).ok());
+    let gate = Gate::new(config.egress.allowed_hosts.clone());
+    let variable = |name: &str| std::env::var(name).ok();
+    let providers = Providers::new(config.providers.clone(), gate, variable);
     let providers = providers
         .map_err(|problems| BootError::because("the model providers", problems.join("; ")))?;
     let egress = EgressConfig {

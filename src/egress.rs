@@ -1,4 +1,5 @@
-//! The HTTP client for addresses that somebody else names: callbacks and images now; pages and MCP servers later.
+//! The HTTP client for addresses that somebody else names: callbacks and images now; pages and MCP servers later. Other
+//! clients with such addresses (model providers that clients add) are guarded by the same `Gate`.
 //!
 //! Only public addresses are reached, unless the configuration names the host (decisions 8, 22). A name is resolved
 //! here and the connection goes to the addresses that were checked, so a second answer of the name server cannot
@@ -7,7 +8,7 @@
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION};
-use reqwest::{Client, Response, redirect};
+use reqwest::{Client, ClientBuilder, Response, redirect};
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -67,7 +68,7 @@ fn root(error: &reqwest::Error) -> &(dyn Error + 'static) {
 impl From<reqwest::Error> for EgressError {
     /// A refusal by our own name look-up comes back wrapped by everything between it and us.
     fn from(error: reqwest::Error) -> Self {
-        if let Some(refused) = root(&error).downcast_ref::<Refused>() {
+        if let Some(refused) = refusal(&error) {
             return Self::Refused(refused.clone());
         }
         if error.is_timeout() {
@@ -78,11 +79,48 @@ impl From<reqwest::Error> for EgressError {
     }
 }
 
+/// Why our own name look-up refused the address of a request that failed, if that is why it failed.
+pub fn refusal(error: &reqwest::Error) -> Option<&Refused> {
+    root(error).downcast_ref()
+}
+
+/// Which addresses may be reached.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    allowed_hosts: Arc<[String]>,
+}
+
+impl Gate {
+    pub fn new(allowed_hosts: Vec<String>) -> Self {
+        Self {
+            allowed_hosts: allowed_hosts.into(),
+        }
+    }
+
+    /// What can be said of an address before it is looked up; see `check_literal`.
+    ///
+    /// # Errors
+    /// Why the address would not be reached.
+    pub fn check(&self, url: &Url) -> Result<(), Refused> {
+        check_literal(url, &self.allowed_hosts)
+    }
+
+    /// Lets a client connect to checked addresses only. Literals in its requests are for `check`.
+    pub fn guard(&self, client: ClientBuilder) -> ClientBuilder {
+        client
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .dns_resolver(GuardedResolver {
+                allowed_hosts: self.allowed_hosts.clone(),
+            })
+    }
+}
+
 /// The client; cloning shares its connections.
 #[derive(Debug, Clone)]
 pub struct Egress {
     client: Client,
-    allowed_hosts: Arc<[String]>,
+    gate: Gate,
     max_bytes: usize,
 }
 
@@ -92,18 +130,11 @@ impl Egress {
     /// # Errors
     /// When the TLS of the platform cannot be set up.
     pub fn new(config: EgressConfig) -> Result<Self, EgressError> {
-        let allowed_hosts: Arc<[String]> = config.allowed_hosts.into();
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .timeout(config.timeout)
-            .dns_resolver(GuardedResolver {
-                allowed_hosts: allowed_hosts.clone(),
-            })
-            .build()?;
+        let gate = Gate::new(config.allowed_hosts);
+        let client = gate.guard(Client::builder()).timeout(config.timeout);
         Ok(Self {
-            client,
-            allowed_hosts,
+            client: client.build()?,
+            gate,
             max_bytes: config.max_bytes,
         })
     }
@@ -117,7 +148,7 @@ impl Egress {
         url: &Url,
         body: impl Into<reqwest::Body>,
     ) -> Result<u16, EgressError> {
-        check_literal(url, &self.allowed_hosts)?;
+        self.gate.check(url)?;
         let request = self.client.post(url.clone()).body(body);
         let response = request
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
@@ -158,7 +189,7 @@ impl Egress {
 
     async fn follow(&self, mut url: Url, max_bytes: usize) -> Result<Fetched, EgressError> {
         for _ in 0..MOST_ADDRESSES {
-            check_literal(&url, &self.allowed_hosts)?;
+            check_literal(&url, &self.gate.allowed_hosts)?;
             let response = self.client.get(url.clone()).send().await?;
             let status = response.status();
             if !status.is_redirection() {

@@ -1,11 +1,14 @@
 //! Language models over the network, and the one that is built in.
 //!
-//! `registry` knows which providers there are and what a handle stands for; a [`Model`] makes one call. What
-//! differs between protocols is in a file for each (`openai`, `responses`, `anthropic`, `gemini`); how a call is made is in `call`,
+//! `registry` knows which providers there are and what a handle stands for: those of the configuration (`setup`) and those
+//! that clients added with keys of their own (`added`). A [`Model`] makes one call. What differs between protocols is in a
+//! file for each (`openai`, `azure`, `responses`, `anthropic`, `gemini`); how a call is made is in `call`,
 //! and all of them put their answers together in `accumulator`.
 
 mod accumulator;
+mod added;
 mod anthropic;
+mod azure;
 mod call;
 mod catalog;
 pub mod config;
@@ -28,6 +31,7 @@ mod testing;
 mod transcript;
 mod vendors;
 
+pub use added::Prepared;
 pub use registry::{ProviderSummary, Providers, UnknownHandle};
 
 use crate::domain::model::{Answer, Delta, ModelError, ModelRequest};

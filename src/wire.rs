@@ -8,6 +8,7 @@ pub mod content;
 pub mod edit;
 pub mod message;
 pub mod model;
+pub mod provider;
 pub mod run;
 pub mod send;
 pub mod step;

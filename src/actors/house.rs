@@ -3,6 +3,7 @@
 use super::agent::{AgentHandle, Live};
 use super::agents;
 use super::ask::tell;
+use super::catalog;
 use super::directory::{Phase, Slot};
 use super::outbox;
 use super::refused::Refused;
@@ -85,6 +86,7 @@ pub struct House {
     /// The present incarnations of the services that others tell things to.
     agents: RwLock<Option<ActorRef<agents::Msg>>>,
     outbox: RwLock<Option<ActorRef<outbox::Msg>>>,
+    catalog: RwLock<Option<ActorRef<catalog::Due>>>,
     pub(crate) starting: Semaphore,
     stage: AtomicU8,
 }
@@ -112,6 +114,7 @@ impl House {
             runs: DashMap::new(),
             agents: RwLock::default(),
             outbox: RwLock::default(),
+            catalog: RwLock::default(),
             starting,
             stage: AtomicU8::new(Stage::Starting as u8),
         }
@@ -263,6 +266,14 @@ impl House {
         }
     }
 
+    /// There is a provider whose models are not known yet.
+    pub(crate) fn lists_due(&self) {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(catalog) = catalog.as_ref() {
+            tell(catalog, catalog::Due);
+        }
+    }
+
     pub(crate) fn agents(&self) -> Option<ActorRef<agents::Msg>> {
         self.agents
             .read()
@@ -272,6 +283,10 @@ impl House {
 
     pub(crate) fn seat_agents(&self, actor: ActorRef<agents::Msg>) {
         *self.agents.write().unwrap_or_else(PoisonError::into_inner) = Some(actor);
+    }
+
+    pub(crate) fn seat_catalog(&self, actor: ActorRef<catalog::Due>) {
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Some(actor);
     }
 
     pub(crate) fn seat_outbox(&self, actor: ActorRef<outbox::Msg>) {

@@ -1,9 +1,12 @@
-//! Shared things that no agent owns: blocks as far as create, attach and delete go, new agents, the catalogue of tools and
-//! models. The edits of blocks by agents are in their steps' commits (decisions 32).
+//! Shared things that no agent owns: blocks as far as create, attach and delete go, new agents, the model providers that
+//! clients add, the catalogue of tools and models. The edits of blocks by agents are in their steps' commits (decisions 32).
 //!
 //! Tree     `root` → `library`
-//! Owns     nothing in memory; every write is conditional on what was read, whoever else writes.
+//! Owns     which added providers are in use, as the disk has them; every write is conditional on what was read, whoever
+//!          else writes.
 //! Restart  permanent.
+
+mod providers;
 
 use super::ask::{AskError, DEADLINE, Mailbox, Waiting, answer, ask};
 use super::house::House;
@@ -13,11 +16,13 @@ use crate::domain::agent::NewAgent;
 use crate::domain::block::{Block, BlockChange, BlockLink, NewBlock};
 use crate::domain::clock;
 use crate::domain::history::{Compiled, Head, Window};
-use crate::domain::id::{AgentId, BlockId, UserId};
+use crate::domain::id::{AgentId, BlockId, ProviderId, UserId};
 use crate::domain::message::{Message, Part, Role};
 use crate::domain::model::{EmbeddingConfig, EmbeddingInfo, LlmConfig, ModelInfo};
 use crate::domain::prompt::{self, PromptInput};
+use crate::domain::provider::{Provider, ProviderChange};
 use crate::domain::tool::Tool;
+use crate::providers::Prepared;
 use crate::store::{Batch, CommitError, Condition};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -187,6 +192,11 @@ enum Msg {
     DeleteBlock(BlockId, Reply<()>),
     Attach(AgentId, BlockId, Reply<()>),
     Detach(AgentId, BlockId, Reply<()>),
+    CreateProvider(Box<Provider>, Prepared, Reply<Provider>),
+    ModifyProvider(ProviderId, Box<ProviderChange>, Reply<Provider>),
+    DeleteProvider(ProviderId, Reply<()>),
+    /// Its models were listed at somebody's request.
+    NoteSync(ProviderId, Reply<Provider>),
 }
 
 pub(crate) struct Library;
@@ -213,11 +223,13 @@ impl Actor for Library {
             restarts,
             seat.mailbox.clone(),
         );
-        *seat.actor.write().unwrap_or_else(PoisonError::into_inner) = Some(myself);
-        Ok(State {
+        let state = State {
             house,
             _plate: plate,
-        })
+        };
+        state.seat_providers();
+        *seat.actor.write().unwrap_or_else(PoisonError::into_inner) = Some(myself);
+        Ok(state)
     }
 
     async fn handle(
@@ -239,6 +251,14 @@ impl Actor for Library {
             Msg::DeleteBlock(id, reply) => answer(reply, state.delete_block(id).await),
             Msg::Attach(agent, block, reply) => answer(reply, state.attach(agent, block).await),
             Msg::Detach(agent, block, reply) => answer(reply, state.detach(agent, block).await),
+            Msg::CreateProvider(provider, prepared, reply) => {
+                answer(reply, state.create_provider(*provider, prepared).await)
+            }
+            Msg::ModifyProvider(id, change, reply) => {
+                answer(reply, state.modify_provider(id, &change).await)
+            }
+            Msg::DeleteProvider(id, reply) => answer(reply, state.delete_provider(id).await),
+            Msg::NoteSync(id, reply) => answer(reply, state.note_sync(id).await),
         }
         Ok(())
     }

@@ -8,10 +8,11 @@ use crate::domain::agent::{Agent, AgentFilter, AgentOrder, TurnLoop};
 use crate::domain::approval::Pending;
 use crate::domain::block::{Block, BlockFilter};
 use crate::domain::history::Head;
-use crate::domain::id::{AgentId, BlockId, ConversationId, MessageId, RunId, StepId};
+use crate::domain::id::{AgentId, BlockId, ConversationId, MessageId, ProviderId, RunId, StepId};
 use crate::domain::message::Message;
 use crate::domain::model::Trace;
 use crate::domain::page::{Order, Page};
+use crate::domain::provider::{Provider, ProviderFilter};
 use crate::domain::run::{Run, RunFilter, RunStatus, Step, StepFilter};
 use crate::domain::tool::Tool;
 use crate::store::{ReadError, Store};
@@ -241,6 +242,35 @@ impl Reads {
             let blocks = store.blocks_by_created(page.order, start(&page))?;
             let keep = |block: &Block| keeps_block(store, &filter, block);
             walk(blocks.map(own), &page, |block| block.id, keep)
+        })
+        .await
+    }
+
+    /// A provider that a client added.
+    pub async fn provider(&self, id: ProviderId) -> Result<Provider, Refused> {
+        self.read(move |house| {
+            let provider = house.store.provider(id)?;
+            provider
+                .map(|provider| listed(house, provider))
+                .ok_or(Refused::NoSuchProvider(id))
+        })
+        .await
+    }
+
+    /// Those that clients added. What cannot be read is left out; the log names it at the start.
+    pub async fn providers(
+        &self,
+        filter: ProviderFilter,
+        page: Page<ProviderId>,
+    ) -> Result<Vec<Provider>, Refused> {
+        self.read(move |house| {
+            let (mut providers, _) = house.store.providers();
+            if page.order == Order::Descending {
+                providers.reverse();
+            }
+            providers.retain(|provider| filter.keeps(provider));
+            let page = page.cut(providers, |provider| provider.id).into_iter();
+            Ok(page.map(|provider| listed(house, provider)).collect())
         })
         .await
     }
@@ -724,6 +754,17 @@ fn connected(store: &Store, filter: &BlockFilter, block: BlockId) -> Result<bool
         && more.is_none_or(|more| count > more)
         && fewer.is_none_or(|fewer| count < fewer)
         && (equal.is_empty() || equal.contains(&count)))
+}
+
+// ── providers
+
+/// Lists are read in the background as well, and nothing is written for that.
+fn listed(house: &House, provider: Provider) -> Provider {
+    let listed_at = house.providers.listed_at(provider.id);
+    Provider {
+        last_synced: listed_at.max(provider.last_synced),
+        ..provider
+    }
 }
 
 // ── runs and steps

@@ -1,11 +1,12 @@
 //! The top of the tree: starts the rest in order, restarts what dies, stops them in reverse.
 //!
-//! Tree     `root` → `agents`, `library`, `outbox`, `sweeper`, `facade`
+//! Tree     `root` → `agents`, `library`, `catalog`, `outbox`, `sweeper`, `facade`
 //! Owns     the order of start and stop.
 //! Restart  none: when a child dies too often, root ends and the process exits non-zero; the service manager restarts it.
 
 use super::agents::Agents;
 use super::ask::{AskError, answer, ask};
+use super::catalog::Catalog;
 use super::directory::Directory;
 use super::facade::{Facade, Serve};
 use super::house::{House, Stage};
@@ -67,14 +68,16 @@ struct Root;
 enum Child {
     Agents,
     Library,
+    Catalog,
     Outbox,
     Sweeper,
     Facade,
 }
 
-const ORDER: [Child; 5] = [
+const ORDER: [Child; 6] = [
     Child::Agents,
     Child::Library,
+    Child::Catalog,
     Child::Outbox,
     Child::Sweeper,
     Child::Facade,
@@ -179,6 +182,12 @@ impl State {
                     .await?
                     .0
                     .get_cell()
+            }
+            Child::Catalog => {
+                let (actor, _) =
+                    Actor::spawn_linked(None, Catalog, (house.clone(), restarts), root).await?;
+                house.seat_catalog(actor.clone());
+                actor.get_cell()
             }
             Child::Outbox => {
                 let (actor, _) =

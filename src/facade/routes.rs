@@ -9,6 +9,7 @@ mod greenroom;
 mod health;
 mod missing;
 mod models;
+mod providers;
 mod runs;
 mod steps;
 mod tags;
@@ -29,6 +30,7 @@ pub(super) fn api() -> Router<Facade> {
         .merge(health::routes())
         .merge(missing::routes())
         .merge(models::routes())
+        .merge(providers::routes())
         .merge(runs::routes())
         .merge(steps::routes())
         .merge(tags::routes())

@@ -7,6 +7,7 @@ use super::failure::{self, Complaint, Failure, Repeat};
 use super::protocol::{Fault, Protocol, Reader};
 use super::sse::EventReader;
 use crate::domain::model::{Answer, Delta, ModelError, ModelErrorClass as Class, ModelRequest};
+use crate::egress;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -248,6 +249,9 @@ impl Remote {
 
     /// The connection does not come about, or breaks.
     fn broken(&self, error: &reqwest::Error, what: &str) -> Failure {
+        if let Some(refused) = egress::refusal(error) {
+            return self.last(Class::Connection, &format!("{what}: {refused}"));
+        }
         let class = if error.is_timeout() {
             Class::Timeout
         } else {
@@ -283,7 +287,7 @@ impl Remote {
 
     fn failure(&self, class: Class, what: &str, repeat: Repeat) -> Failure {
         let what = failure::without_keys(what, self.endpoint.key());
-        let detail = format!("the provider {} {what}", self.endpoint.name);
+        let detail = format!("{} {what}", self.endpoint.spoken());
         let error = ModelError { class, detail };
         Failure { error, repeat }
     }

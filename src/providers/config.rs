@@ -123,6 +123,12 @@ impl Default for Listing {
     }
 }
 
+impl Listing {
+    pub(crate) fn ttl(&self) -> Duration {
+        Duration::from_millis(self.ttl_ms)
+    }
+}
+
 /// A key: never printed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]

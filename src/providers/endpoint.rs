@@ -2,11 +2,22 @@
 
 use super::config::{ApiKey, Timeouts};
 use super::vendors::{Dialect, OPENAI_BASE};
+use crate::domain::provider::ProviderCategory;
+use crate::egress::Gate;
 use reqwest::{Client, RequestBuilder};
 use std::sync::OnceLock;
 use url::{Host, Url};
 
-/// A configured provider. The client is made on first use: making one reads the system's certificates.
+/// Who named the address.
+#[derive(Debug, Clone)]
+pub(crate) enum Origin {
+    /// It may be anywhere, this machine included.
+    Operator,
+    /// It is reached only where the gate lets it pass.
+    Client(Gate),
+}
+
+/// A provider. The client is made on first use: making one reads the system's certificates.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     /// The part of the handle before the slash.
@@ -16,8 +27,11 @@ pub(crate) struct Endpoint {
     /// Without a slash at its end.
     pub(crate) base_url: String,
     pub(crate) key: Option<ApiKey>,
+    /// In the query of every call.
+    pub(crate) api_version: Option<String>,
     pub(crate) dialect: Dialect,
     pub(crate) timeouts: Timeouts,
+    pub(crate) origin: Origin,
     pub(crate) client: OnceLock<Client>,
 }
 
@@ -25,6 +39,29 @@ impl Endpoint {
     /// Whether this is OpenAI itself: only there some fields are known, and only its own list needs sorting out.
     pub(crate) fn is_official(&self) -> bool {
         self.base_url == OPENAI_BASE
+    }
+
+    pub(crate) fn category(&self) -> ProviderCategory {
+        match self.origin {
+            Origin::Operator => ProviderCategory::Base,
+            Origin::Client(_) => ProviderCategory::Byok,
+        }
+    }
+
+    /// The vendor by whose habits it goes: a client may call one what it likes.
+    pub(crate) fn vendor(&self) -> &str {
+        match self.origin {
+            Origin::Operator => &self.name,
+            Origin::Client(_) => &self.provider_type,
+        }
+    }
+
+    /// The provider in a sentence.
+    pub(crate) fn spoken(&self) -> String {
+        match self.origin {
+            Origin::Operator => format!("the provider {}", self.name),
+            Origin::Client(_) => format!("the provider {} (byok)", self.name),
+        }
     }
 
     /// The address without the version at its end, for the lists that stand beside `/v1`.
@@ -45,7 +82,11 @@ impl Endpoint {
     /// # Errors
     /// As `get`.
     pub(crate) fn post(&self, url: &str) -> Result<RequestBuilder, String> {
-        Ok(self.with_headers(self.client()?.post(url)))
+        let post = self.with_headers(self.client()?.post(url));
+        Ok(match &self.api_version {
+            Some(version) => post.query(&[("api-version", version)]),
+            None => post,
+        })
     }
 
     fn with_headers(&self, request: RequestBuilder) -> RequestBuilder {
@@ -64,26 +105,33 @@ impl Endpoint {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client =
-            build_client(&self.base_url, &self.timeouts).map_err(|error| causes(&error))?;
+        if let Origin::Client(gate) = &self.origin {
+            // Once for all requests: they differ in the path only.
+            let url = Url::parse(&self.base_url).map_err(|error| error.to_string())?;
+            gate.check(&url).map_err(|refused| refused.to_string())?;
+        }
+        let client = self.build_client().map_err(|error| causes(&error))?;
         Ok(self.client.get_or_init(|| client))
     }
-}
 
-/// A client for one address. Plain HTTP needs no certificates, so it works where there are none; what is on this
-/// machine is never asked through a proxy.
-fn build_client(base_url: &str, timeouts: &Timeouts) -> reqwest::Result<Client> {
-    install_crypto();
-    let mut builder = Client::builder()
-        .connect_timeout(timeouts.connect())
-        .user_agent(concat!("greenroom/", env!("CARGO_PKG_VERSION")));
-    if base_url.starts_with("http:") {
-        builder = builder.tls_certs_only([]);
+    /// A client for this address. Plain HTTP needs no certificates, so it works where there are none; what is on this
+    /// machine is never asked through a proxy.
+    fn build_client(&self) -> reqwest::Result<Client> {
+        install_crypto();
+        let mut builder = Client::builder()
+            .connect_timeout(self.timeouts.connect())
+            .user_agent(concat!("greenroom/", env!("CARGO_PKG_VERSION")));
+        if self.base_url.starts_with("http:") {
+            builder = builder.tls_certs_only([]);
+        }
+        if is_loopback(&self.base_url) {
+            builder = builder.no_proxy();
+        }
+        if let Origin::Client(gate) = &self.origin {
+            builder = gate.guard(builder);
+        }
+        builder.build()
     }
-    if is_loopback(base_url) {
-        builder = builder.no_proxy();
-    }
-    builder.build()
 }
 
 /// reqwest is built without a default for TLS and panics if nobody chose one.

@@ -3,9 +3,16 @@
 use super::catalog::{self, Claude};
 use super::config::Listing;
 use super::endpoint::{Endpoint, causes};
+use super::failure::{Complaint, without_keys};
 use super::vendors::{ANTHROPIC_BASE, ListingStyle};
+use crate::domain::clock;
+use crate::domain::model::{ModelError, ModelErrorClass as Class};
+use crate::egress;
 use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
+use std::fmt::Display;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -51,12 +58,19 @@ struct State {
     /// The last list that could be read.
     models: Option<Arc<[Listed]>>,
     asked: Option<Instant>,
+    /// When that list was read.
+    listed_at: Option<Timestamp>,
 }
 
 impl Cache {
     /// The last list, without asking.
     pub(crate) fn known(&self) -> Option<Arc<[Listed]>> {
         self.state().models
+    }
+
+    /// When the last list was read.
+    pub(crate) fn listed_at(&self) -> Option<Timestamp> {
+        self.state().listed_at
     }
 
     /// The list, asked for again when it is too old. An endpoint that does not answer in time keeps its last list and
@@ -67,7 +81,7 @@ impl Cache {
         settings: &Listing,
     ) -> Option<Arc<[Listed]>> {
         let state = self.state();
-        if state.is_fresh(settings) {
+        if state.is_younger(settings.ttl()) {
             return state.models;
         }
         let asking = match &state.models {
@@ -75,30 +89,59 @@ impl Cache {
             Some(_) => self.asking.try_lock().ok(),
             None => Some(self.asking.lock().await),
         };
-        if asking.is_some() && !self.state().is_fresh(settings) {
-            self.ask(endpoint, settings).await;
+        if asking.is_some() && !self.state().is_younger(settings.ttl()) {
+            self.try_ask(endpoint, settings).await;
         }
         self.known()
     }
 
-    async fn ask(&self, endpoint: &Endpoint, settings: &Listing) {
-        let patience = Duration::from_millis(settings.timeout_ms);
-        let answer = timeout(patience, fetch(endpoint))
-            .await
-            .unwrap_or_else(|_| Err(format!("no list after {patience:?}")));
+    /// Asks again if nobody has for half of the time that a list lives: so none grows too old.
+    pub(crate) async fn refresh(&self, endpoint: &Endpoint, settings: &Listing) {
+        let half = settings.ttl() / 2;
+        if self.state().is_younger(half) {
+            return;
+        }
+        let _asking = self.asking.lock().await;
+        if !self.state().is_younger(half) {
+            self.try_ask(endpoint, settings).await;
+        }
+    }
+
+    /// Asks now, whatever the age of the list.
+    ///
+    /// # Errors
+    /// Why there is no new list; the last one stays.
+    pub(crate) async fn ask_now(
+        &self,
+        endpoint: &Endpoint,
+        settings: &Listing,
+    ) -> Result<(), ModelError> {
+        let _asking = self.asking.lock().await;
+        self.ask(endpoint, settings).await
+    }
+
+    async fn try_ask(&self, endpoint: &Endpoint, settings: &Listing) {
+        if let Err(error) = self.ask(endpoint, settings).await {
+            let reason = error.detail;
+            tracing::warn!(
+                provider = endpoint.name,
+                reason,
+                "cannot list the models of a provider"
+            );
+        }
+    }
+
+    /// Only with `asking` held.
+    async fn ask(&self, endpoint: &Endpoint, settings: &Listing) -> Result<(), ModelError> {
+        let answer = in_time(endpoint, settings, fetch(endpoint)).await;
         let mut state = self
             .state
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         state.asked = Some(Instant::now());
-        match answer {
-            Ok(models) => state.models = Some(models.into()),
-            Err(reason) => tracing::warn!(
-                provider = endpoint.name,
-                reason,
-                "cannot list the models of a provider"
-            ),
-        }
+        state.models = Some(answer?.into());
+        state.listed_at = Some(clock::now());
+        Ok(())
     }
 
     fn state(&self) -> State {
@@ -110,13 +153,43 @@ impl Cache {
 }
 
 impl State {
-    fn is_fresh(&self, settings: &Listing) -> bool {
-        self.asked
-            .is_some_and(|asked| asked.elapsed() < Duration::from_millis(settings.ttl_ms))
+    fn is_younger(&self, age: Duration) -> bool {
+        self.asked.is_some_and(|asked| asked.elapsed() < age)
     }
 }
 
-async fn fetch(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
+/// What the endpoint gives within the time that a list may take.
+async fn in_time<T>(
+    endpoint: &Endpoint,
+    settings: &Listing,
+    asking: impl Future<Output = Result<T, ModelError>>,
+) -> Result<T, ModelError> {
+    let patience = Duration::from_millis(settings.timeout_ms);
+    let late = |_| {
+        error(
+            endpoint,
+            Class::Timeout,
+            format_args!("gave no list after {patience:?}"),
+        )
+    };
+    timeout(patience, asking).await.map_err(late)?
+}
+
+/// Tries the key where the list does not ask for one.
+///
+/// # Errors
+/// What the endpoint said.
+pub(crate) async fn check_key(endpoint: &Endpoint, settings: &Listing) -> Result<(), ModelError> {
+    let Some(path) = endpoint.dialect.key_check else {
+        return Ok(());
+    };
+    let url = format!("{}{path}", endpoint.base_url);
+    in_time(endpoint, settings, get(endpoint, &url))
+        .await
+        .map(drop)
+}
+
+async fn fetch(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
     match endpoint.dialect.listing {
         ListingStyle::Ollama => ollama(endpoint).await,
         ListingStyle::LmStudio => {
@@ -129,10 +202,11 @@ async fn fetch(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
         ListingStyle::OpenAi => openai(endpoint).await,
         ListingStyle::Anthropic => anthropic(endpoint).await,
         ListingStyle::Gemini => gemini(endpoint).await,
+        ListingStyle::Azure => azure(endpoint).await,
     }
 }
 
-async fn openai(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
+async fn openai(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
     let list = get(endpoint, &format!("{}/models", endpoint.base_url)).await?;
     let official = endpoint.is_official();
     Ok(items(&list)
@@ -141,19 +215,20 @@ async fn openai(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
         .collect())
 }
 
-async fn ollama(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
+async fn ollama(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
     let list = get(endpoint, &format!("{}/api/tags", endpoint.root())).await?;
     let models = list
         .get("models")
         .and_then(Value::as_array)
-        .ok_or("the list has no models")?;
+        .ok_or_else(|| error(endpoint, Class::Unreadable, "gave a list without models"))?;
     let names: Vec<String> = models
         .iter()
         .filter_map(|model| Some(model.get("name")?.as_str()?.to_owned()))
         .collect();
     let described = stream::iter(names).map(|name| async move {
         let url = format!("{}/api/show", endpoint.root());
-        let ask = async { read(endpoint.post(&url)?.json(&json!({"model": name}))).await };
+        let body = json!({"model": name});
+        let ask = async { read(endpoint, endpoint.post(&url).map(|post| post.json(&body))).await };
         let shown = timeout(SHOW_PATIENCE, ask).await.ok()?.ok()?;
         Some(ollama_model(name, &shown))
     });
@@ -164,7 +239,7 @@ async fn ollama(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
         .await)
 }
 
-async fn anthropic(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
+async fn anthropic(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
     let official = endpoint.base_url == ANTHROPIC_BASE;
     let next = |page: &Value| {
         let has_more = page.get("has_more") == Some(&json!(true));
@@ -176,7 +251,7 @@ async fn anthropic(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
     Ok(models.iter().filter_map(model).collect())
 }
 
-async fn gemini(endpoint: &Endpoint) -> Result<Vec<Listed>, String> {
+async fn gemini(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
     let next = |page: &Value| page.get("nextPageToken")?.as_str().map(str::to_owned);
     let models = in_pages(endpoint, "pageSize", "pageToken", next).await?;
     Ok(models.iter().filter_map(gemini_model).collect())
@@ -189,12 +264,12 @@ async fn in_pages(
     size: &str,
     after: &str,
     next: impl Fn(&Value) -> Option<String>,
-) -> Result<Vec<Value>, String> {
+) -> Result<Vec<Value>, ModelError> {
     let url = format!("{}/models", endpoint.base_url);
     let mut query = vec![(size, "1000".to_owned())];
     let mut models = Vec::new();
     for _ in 0..MAX_PAGES {
-        let page = read(endpoint.get(&url)?.query(&query)).await?;
+        let page = read(endpoint, endpoint.get(&url).map(|get| get.query(&query))).await?;
         models.extend_from_slice(items(&page));
         match next(&page).filter(|next| !next.is_empty()) {
             Some(next) => {
@@ -207,24 +282,76 @@ async fn in_pages(
     Ok(models)
 }
 
-async fn get(endpoint: &Endpoint, url: &str) -> Result<Value, String> {
-    read(endpoint.get(url)?).await
+/// What is deployed; the older version of the API is the last that tells with a key alone.
+async fn azure(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
+    let url = format!(
+        "{}/openai/deployments?api-version=2023-03-15-preview",
+        endpoint.base_url
+    );
+    let list = get(endpoint, &url).await?;
+    Ok(items(&list).iter().filter_map(azure_deployment).collect())
 }
 
-async fn read(request: reqwest::RequestBuilder) -> Result<Value, String> {
-    let sent = request
+async fn get(endpoint: &Endpoint, url: &str) -> Result<Value, ModelError> {
+    read(endpoint, endpoint.get(url)).await
+}
+
+async fn read(
+    endpoint: &Endpoint,
+    request: Result<RequestBuilder, String>,
+) -> Result<Value, ModelError> {
+    let request = request.map_err(|reason| error(endpoint, Class::Connection, reason))?;
+    let response = request
         .send()
         .await
-        .and_then(reqwest::Response::error_for_status);
-    let mut response = sent.map_err(|error| causes(&error))?;
+        .map_err(|failed| broken(endpoint, &failed))?;
+    let status = response.status();
+    let body = body(endpoint, response).await?;
+    if !status.is_success() {
+        let complaint = Complaint::read(&body);
+        let said = match complaint.message.as_str() {
+            "" => status.canonical_reason().unwrap_or("no reason given"),
+            said => said,
+        };
+        let class = complaint.class(status.as_u16());
+        let what = format_args!("answered {}: {said}", status.as_u16());
+        return Err(error(endpoint, class, what));
+    }
+    serde_json::from_slice(&body).map_err(|failed| {
+        let what = format_args!("gave a list that is not JSON: {failed}");
+        error(endpoint, Class::Unreadable, what)
+    })
+}
+
+async fn body(endpoint: &Endpoint, mut response: Response) -> Result<Vec<u8>, ModelError> {
     let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| causes(&error))? {
-        body.extend_from_slice(&piece);
+    loop {
+        let piece = response.chunk().await;
+        match piece.map_err(|failed| broken(endpoint, &failed))? {
+            Some(piece) => body.extend_from_slice(&piece),
+            None => return Ok(body),
+        }
         if body.len() > MAX_LIST_BYTES {
-            return Err("the list is too long".to_owned());
+            return Err(error(endpoint, Class::Unreadable, "gave too long a list"));
         }
     }
-    serde_json::from_slice(&body).map_err(|error| format!("the list is not JSON: {error}"))
+}
+
+fn broken(endpoint: &Endpoint, failed: &reqwest::Error) -> ModelError {
+    let why = match egress::refusal(failed) {
+        Some(refused) => refused.to_string(),
+        None => causes(failed),
+    };
+    let what = format_args!("cannot be reached: {why}");
+    error(endpoint, Class::Connection, what)
+}
+
+fn error(endpoint: &Endpoint, class: Class, what: impl Display) -> ModelError {
+    let what = without_keys(&what.to_string(), endpoint.key());
+    ModelError {
+        class,
+        detail: format!("{} {what}", endpoint.spoken()),
+    }
 }
 
 /// `{"data": […]}`, (Google) `{"models": […]}`, or (Together) the array itself.
@@ -347,6 +474,26 @@ fn gemini_model(model: &Value) -> Option<Listed> {
         id,
         purpose,
         window,
+    })
+}
+
+/// A deployment has a name of its own; what it is goes by its model.
+fn azure_deployment(deployment: &Value) -> Option<Listed> {
+    let ready = deployment
+        .get("status")
+        .is_none_or(|status| status == "succeeded");
+    let id = deployment.get("id").filter(|_| ready)?.as_str()?;
+    let model = deployment.get("model").and_then(Value::as_str);
+    let model = model.unwrap_or(id);
+    let purpose = match catalog::embedding_dim(model) {
+        Some(dim) => Purpose::Embedding { dim },
+        None if catalog::embeds(model) => Purpose::Other,
+        None => Purpose::Chat,
+    };
+    Some(Listed {
+        id: id.to_owned(),
+        purpose,
+        window: Some(catalog::window(model)),
     })
 }
 

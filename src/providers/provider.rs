@@ -1,12 +1,13 @@
-//! One configured provider: its endpoint, its models, and the configurations made of them.
+//! One provider, configured or added by a client: its endpoint, its models, and the configurations made of them.
 
 use super::catalog::{self, Claude, MAX_DEFAULT_WINDOW};
 use super::config::Listing;
 use super::endpoint::Endpoint;
 use super::listing::{Cache, Listed, Purpose};
 use super::registry::ProviderSummary;
-use super::vendors::VENDORS;
+use super::vendors;
 use crate::domain::model::{EmbeddingConfig, EmbeddingInfo, LlmConfig};
+use crate::domain::provider::ProviderCategory;
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -69,9 +70,7 @@ impl Provider {
 
     /// Whether the operator chose the address: such servers load models on demand, know aliases, or ignore the name.
     fn is_own_server(&self) -> bool {
-        let vendor = VENDORS
-            .iter()
-            .find(|vendor| vendor.name == self.endpoint.name);
+        let vendor = vendors::vendor(self.endpoint.vendor());
         vendor.and_then(|vendor| vendor.public_base) != Some(self.endpoint.base_url.as_str())
     }
 
@@ -89,7 +88,9 @@ impl Provider {
 
     /// Embedding models; OpenAI's own exist wherever it is configured, whatever its list says.
     pub(crate) fn embeddings(&self, listed: Option<&[Listed]>) -> Vec<EmbeddingInfo> {
-        let known: &[(&str, u64)] = if self.endpoint.name == "openai" {
+        let added = self.endpoint.category() == ProviderCategory::Byok;
+        let openai = self.endpoint.vendor() == "openai" && (!added || self.endpoint.is_official());
+        let known: &[(&str, u64)] = if openai {
             &catalog::OPENAI_EMBEDDINGS
         } else {
             &[]
@@ -134,13 +135,17 @@ impl Provider {
     /// The configuration of one of its models.
     pub(crate) fn config(&self, model: &str, max_window: u64) -> LlmConfig {
         let endpoint = &*self.endpoint;
-        config_for(
-            &endpoint.name,
-            &endpoint.endpoint_type,
-            Some(&endpoint.base_url),
-            model,
-            max_window,
-        )
+        LlmConfig {
+            provider_category: Some(endpoint.category().name().to_owned()),
+            max_tokens: Some(catalog::max_tokens(endpoint.vendor(), model)),
+            ..config_for(
+                &endpoint.name,
+                &endpoint.endpoint_type,
+                Some(&endpoint.base_url),
+                model,
+                max_window,
+            )
+        }
     }
 
     pub(crate) fn summary(&self) -> ProviderSummary {

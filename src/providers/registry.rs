@@ -2,23 +2,36 @@
 //! choose from.
 
 use super::Model;
+use super::added::{self, Prepared};
 use super::call::Remote;
 use super::catalog::{self, MAX_DEFAULT_WINDOW};
-use super::config::{Listing, ProvidersConfig};
+use super::config::{Listing, ProvidersConfig, Timeouts};
 use super::endpoint::Endpoint;
-use super::listing::Listed;
+use super::listing::{self, Listed};
 use super::protocol::Protocol;
 use super::provider::{NotOffered, Provider, config_for};
 use super::rehearsal::{self, Rehearsal};
 use super::responses::Responses;
 use super::setup::{self, Setup};
-use super::vendors::{canonical, canonical_name};
+use super::vendors::{self, canonical, canonical_name};
+use crate::domain::id::ProviderId;
 use crate::domain::model::{
     EmbeddingConfig, EmbeddingInfo, Handle, LlmConfig, ModelError, ModelErrorClass, ModelInfo,
 };
+use crate::domain::provider::Provider as Record;
+use crate::egress::Gate;
 use futures_util::future::join_all;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the lists wait for an endpoint that never gave its own: the background asks it, so this is for the first
+/// moments only.
+const FIRST_LIST: Duration = Duration::from_secs(1);
+/// Between two rounds of the background, at least and at most.
+const ROUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3_600));
 
 /// The providers and their models. Cheap to clone; clones share lists and connections.
 #[derive(Debug, Clone)]
@@ -28,7 +41,11 @@ pub struct Providers {
 
 #[derive(Debug)]
 struct Inner {
-    providers: Vec<Provider>,
+    configured: Vec<Arc<Provider>>,
+    /// What clients added, in the order in which they did.
+    added: RwLock<Vec<Prepared>>,
+    gate: Gate,
+    timeouts: Timeouts,
     default_model: Option<Handle>,
     context_windows: BTreeMap<String, u64>,
     listing: Listing,
@@ -59,13 +76,15 @@ pub struct ProviderSummary {
 }
 
 impl Providers {
-    /// Reads configuration and environment; nothing is asked of the network. `variable` looks up an environment
-    /// variable; an empty one counts as unset, and what the configuration gives wins.
+    /// Reads configuration and environment; nothing is asked of the network. `gate` says where those may be that clients
+    /// add. `variable` looks up an environment variable; an empty one counts as unset, and what the configuration gives
+    /// wins.
     ///
     /// # Errors
     /// All problems, each naming its option.
     pub fn new(
         config: ProvidersConfig,
+        gate: Gate,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<String>> {
         let Setup {
@@ -75,11 +94,15 @@ impl Providers {
         let ProvidersConfig {
             context_windows,
             listing,
+            timeouts,
             ..
         } = config;
         Ok(Self {
             inner: Arc::new(Inner {
-                providers,
+                configured: providers,
+                added: RwLock::default(),
+                gate,
+                timeouts,
                 default_model,
                 context_windows,
                 listing,
@@ -104,7 +127,10 @@ impl Providers {
         };
         let provider = provider.ok_or_else(|| ModelError {
             class: ModelErrorClass::NotFound,
-            detail: format!("no configured provider has the model {handle}"),
+            detail: format!(
+                "there is no provider '{}' for the model {handle}: it was deleted, or is not configured",
+                handle.provider
+            ),
         })?;
         Ok(Arc::new(Remote {
             endpoint: provider.endpoint.clone(),
@@ -113,9 +139,11 @@ impl Providers {
     }
 
     /// The provider of a configuration that was given whole and without a handle: by its name, its address, its type.
-    fn by_description(&self, config: &LlmConfig) -> Option<&Provider> {
+    /// Those that clients added have to be named.
+    fn by_description(&self, config: &LlmConfig) -> Option<Arc<Provider>> {
         let first = |fits: &dyn Fn(&Provider) -> bool| {
-            self.inner.providers.iter().find(|provider| fits(provider))
+            let mut configured = self.inner.configured.iter();
+            configured.find(|provider| fits(provider)).cloned()
         };
         let kind = config.model_endpoint_type.as_str();
         let address = config
@@ -128,7 +156,7 @@ impl Providers {
             .and_then(|name| self.provider(name));
         named
             .or_else(|| first(&|provider| Some(provider.endpoint.base_url.as_str()) == address))
-            .or_else(|| self.provider(canonical_name(kind)))
+            .or_else(|| first(&|provider| provider.endpoint.name == canonical_name(kind)))
             .or_else(|| first(&|provider| provider.endpoint.endpoint_type == kind))
     }
 
@@ -152,7 +180,7 @@ impl Providers {
         }
         let provider = self.named(&handle)?;
         match provider.window(&handle.model, &self.inner.listing).await {
-            Ok(window) => Ok(self.info(provider, &handle.model, window).config),
+            Ok(window) => Ok(self.info(&provider, &handle.model, window).config),
             Err(NotOffered) => Err(UnknownHandle::NoModel(handle)),
         }
     }
@@ -167,7 +195,7 @@ impl Providers {
         let mut models = vec![built_in()];
         for (provider, listed) in self.lists().await {
             let offers = provider.offers(listed.as_deref()).into_iter();
-            models.extend(offers.map(|(model, window)| self.info(provider, &model, window)));
+            models.extend(offers.map(|(model, window)| self.info(&provider, &model, window)));
         }
         models
     }
@@ -204,9 +232,24 @@ impl Providers {
         among(provider.embeddings(listed.as_deref())).ok_or(UnknownHandle::NoModel(handle))
     }
 
-    /// Asks for the lists that are too old, so that nobody else has to wait for them.
+    /// Asks for the lists that will soon be too old, so that nobody else has to wait for them.
     pub async fn refresh(&self) {
-        self.lists().await;
+        let providers = self.all();
+        let settings = &self.inner.listing;
+        let aging = providers
+            .iter()
+            .filter(|provider| provider.chosen.is_empty());
+        let refresh = |provider: &Arc<Provider>| {
+            let provider = provider.clone();
+            async move { provider.cache.refresh(&provider.endpoint, settings).await }
+        };
+        join_all(aging.map(refresh)).await;
+    }
+
+    /// How often `refresh` should be called.
+    pub fn refresh_every(&self) -> Duration {
+        // Half of the time that a list lives and no less, or a round would find nothing to do.
+        (self.inner.listing.ttl() / 2).clamp(ROUNDS.0, ROUNDS.1)
     }
 
     /// What is configured, with what is known by now.
@@ -217,19 +260,100 @@ impl Providers {
             models: Some(1),
         };
         std::iter::once(built_in)
-            .chain(self.inner.providers.iter().map(Provider::summary))
+            .chain(self.all().iter().map(|provider| provider.summary()))
             .collect()
     }
 
-    fn provider(&self, name: &str) -> Option<&Provider> {
+    // What clients add.
+
+    /// Makes a provider of a record, without taking it into use and without asking it anything.
+    ///
+    /// # Errors
+    /// Why it can be no provider, for the client.
+    pub fn prepare(&self, record: &Record) -> Result<Prepared, String> {
+        added::prepare(record, &self.inner.gate, self.inner.timeouts)
+    }
+
+    /// Whether the configuration has this name, or the program keeps it.
+    pub fn is_taken(&self, name: &str) -> bool {
+        vendors::is_reserved(name) || self.is_configured(name)
+    }
+
+    /// Asks a provider for its list now, with its key: both are good if that works. The list is kept.
+    ///
+    /// # Errors
+    /// What it said, or why it said nothing; never the key.
+    pub async fn ask(&self, prepared: &Prepared) -> Result<(), ModelError> {
+        let (provider, settings) = (&prepared.provider, &self.inner.listing);
+        listing::check_key(&provider.endpoint, settings).await?;
+        provider.cache.ask_now(&provider.endpoint, settings).await
+    }
+
+    /// Takes a provider into use, in the place of the one with its id.
+    pub fn seat(&self, prepared: Prepared) {
+        let mut added = self.write_added();
+        match added.iter_mut().find(|there| there.id == prepared.id) {
+            Some(there) => *there = prepared,
+            None => added.push(prepared),
+        }
+    }
+
+    /// Takes exactly these into use.
+    pub fn seat_all(&self, prepared: Vec<Prepared>) {
+        *self.write_added() = prepared;
+    }
+
+    /// Takes a provider out of use; calls that are under way end as they would.
+    pub fn unseat(&self, id: ProviderId) {
+        self.write_added().retain(|there| there.id != id);
+    }
+
+    /// The provider in use that was made of this record.
+    pub fn seated(&self, id: ProviderId) -> Option<Prepared> {
+        let added = self.read_added();
+        added.iter().find(|there| there.id == id).cloned()
+    }
+
+    /// When a provider's list was read, whoever asked for it.
+    pub fn listed_at(&self, id: ProviderId) -> Option<Timestamp> {
+        self.seated(id)?.provider.cache.listed_at()
+    }
+
+    fn read_added(&self) -> std::sync::RwLockReadGuard<'_, Vec<Prepared>> {
+        let added = self.inner.added.read();
+        added.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_added(&self) -> std::sync::RwLockWriteGuard<'_, Vec<Prepared>> {
+        let added = self.inner.added.write();
+        added.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_configured(&self, name: &str) -> bool {
+        let mut configured = self.inner.configured.iter();
+        configured.any(|provider| provider.endpoint.name == name)
+    }
+
+    /// Those of the configuration, then those that clients added; a name that the configuration has come to use is its.
+    fn all(&self) -> Vec<Arc<Provider>> {
+        let added = self.read_added();
+        let added = added.iter().map(|prepared| &prepared.provider);
+        let visible = added.filter(|provider| !self.is_configured(&provider.endpoint.name));
         self.inner
-            .providers
+            .configured
             .iter()
-            .find(|provider| provider.endpoint.name == name)
+            .chain(visible)
+            .cloned()
+            .collect()
+    }
+
+    fn provider(&self, name: &str) -> Option<Arc<Provider>> {
+        let mut all = self.all().into_iter();
+        all.find(|provider| provider.endpoint.name == name)
     }
 
     /// The provider of a handle.
-    fn named(&self, handle: &Handle) -> Result<&Provider, UnknownHandle> {
+    fn named(&self, handle: &Handle) -> Result<Arc<Provider>, UnknownHandle> {
         self.provider(&handle.provider).ok_or_else(|| {
             let names: Vec<String> = self.summary().into_iter().map(|line| line.name).collect();
             UnknownHandle::NoProvider {
@@ -239,14 +363,15 @@ impl Providers {
         })
     }
 
-    async fn lists(&self) -> Vec<(&Provider, Option<Arc<[Listed]>>)> {
-        let list = async |provider| {
-            (
-                provider,
-                Provider::list(provider, &self.inner.listing).await,
-            )
+    /// The list of each: none waits longer than a moment for an endpoint that never gave one.
+    async fn lists(&self) -> Vec<(Arc<Provider>, Option<Arc<[Listed]>>)> {
+        let settings = &self.inner.listing;
+        let list = |provider: Arc<Provider>| async move {
+            let asked = timeout(FIRST_LIST, provider.list(settings)).await;
+            let list = asked.unwrap_or_else(|_| provider.cache.known());
+            (provider, list)
         };
-        join_all(self.inner.providers.iter().map(list)).await
+        join_all(self.all().into_iter().map(list)).await
     }
 
     /// A model with the window its operator, its endpoint or its name gives it, in this order.

@@ -1,7 +1,7 @@
 //! From configuration and environment to the providers there are, with every problem found on the way.
 
 use super::config::{ApiKey, CustomProvider, ProviderConfig, ProvidersConfig};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Origin};
 use super::listing::Cache;
 use super::provider::Provider;
 use super::rehearsal;
@@ -13,7 +13,7 @@ use url::Url;
 /// What was configured.
 #[derive(Debug)]
 pub(crate) struct Setup {
-    pub(crate) providers: Vec<Provider>,
+    pub(crate) providers: Vec<Arc<Provider>>,
     pub(crate) default_model: Option<Handle>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn read(
 
 struct Reading<'a> {
     config: &'a ProvidersConfig,
-    providers: Vec<Provider>,
+    providers: Vec<Arc<Provider>>,
     problems: Vec<String>,
 }
 
@@ -110,17 +110,17 @@ impl Reading<'_> {
         let Some(mut base_url) = self.checked_url(&option, &base) else {
             return;
         };
-        if let Some(version) = vendor.version().filter(|_| !names_version(&base_url)) {
-            base_url.push_str(version);
-        }
+        base_url = with_version(vendor, base_url);
         let endpoint = Endpoint {
             name: vendor.name.to_owned(),
             provider_type: vendor.provider_type.to_owned(),
             endpoint_type: vendor.endpoint_type.to_owned(),
             base_url,
             key,
+            api_version: None,
             dialect: vendor.dialect,
             timeouts: self.config.timeouts,
+            origin: Origin::Operator,
             client: OnceLock::new(),
         };
         self.add(&option, endpoint, &settings.models);
@@ -147,27 +147,26 @@ impl Reading<'_> {
             endpoint_type: "openai".to_owned(),
             base_url,
             key: given(custom.api_key.as_ref()),
+            api_version: None,
             dialect: PLAIN,
             timeouts: self.config.timeouts,
+            origin: Origin::Operator,
             client: OnceLock::new(),
         };
         self.add(option, endpoint, &custom.models);
     }
 
     fn add(&mut self, option: &str, endpoint: Endpoint, chosen: &[String]) {
-        if endpoint
-            .key()
-            .is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_graphic()))
-        {
+        if !endpoint.key().is_none_or(is_sendable) {
             self.problems.push(format!(
                 "{option}.api_key: holds spaces or characters that a header cannot carry"
             ));
         }
-        self.providers.push(Provider {
+        self.providers.push(Arc::new(Provider {
             endpoint: Arc::new(endpoint),
             chosen: chosen.to_vec(),
             cache: Cache::default(),
-        });
+        }));
     }
 
     fn has(&self, name: &str) -> bool {
@@ -245,8 +244,21 @@ fn section(vendor: &Vendor) -> &'static str {
     }
 }
 
-/// The address without a slash at its end.
-fn checked_url(text: &str) -> Result<String, &'static str> {
+/// Whether a header can carry this key.
+pub(crate) fn is_sendable(key: &str) -> bool {
+    key.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// The address with the version of the API at its end that the vendor's have.
+pub(crate) fn with_version(vendor: &Vendor, mut base_url: String) -> String {
+    if let Some(version) = vendor.version().filter(|_| !names_version(&base_url)) {
+        base_url.push_str(version);
+    }
+    base_url
+}
+
+/// The address without a slash at its end, or why it is none: the end of a sentence.
+pub(crate) fn checked_url(text: &str) -> Result<String, &'static str> {
     let url = Url::parse(text.trim()).map_err(|_| "is not an address")?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err("is not an http or https address");

@@ -4,7 +4,7 @@ pub(crate) mod histories;
 
 use super::catalog;
 use super::config::{ApiKey, Timeouts};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Origin};
 use super::vendors::PLAIN;
 use crate::domain::clock;
 use crate::domain::id::AgentId;
@@ -36,8 +36,10 @@ pub(crate) fn endpoint(base_url: &str) -> Endpoint {
         endpoint_type: name(),
         base_url: base_url.to_owned(),
         key: Some(ApiKey::new(KEY)),
+        api_version: None,
         dialect: PLAIN,
         timeouts: Timeouts::default(),
+        origin: Origin::Operator,
         client: OnceLock::new(),
     }
 }

@@ -2,10 +2,13 @@
 //! with which peculiarities. Data; adding a provider is adding a line.
 
 use super::anthropic::Messages;
+use super::azure::Azure;
 use super::gemini::Gemini;
 use super::openai::ChatCompletions;
 use super::protocol::Protocol;
+use super::rehearsal;
 use crate::domain::model::Handle;
+use crate::domain::provider::ProviderType;
 
 /// One provider of the table.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(crate) struct Vendor {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dialect {
     pub(crate) listing: ListingStyle,
+    /// Where a key is tried that the list does not ask for, after the base.
+    pub(crate) key_check: Option<&'static str>,
     pub(crate) output_limit: OutputLimit,
     pub(crate) replay: Replay,
     /// Whether `tool_choice` may name a function; otherwise a named tool becomes `required`.
@@ -51,6 +56,8 @@ pub(crate) enum ListingStyle {
     Ollama,
     /// `GET /api/v0/models`
     LmStudio,
+    /// `GET /openai/deployments`
+    Azure,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +79,7 @@ pub(crate) enum Replay {
 
 pub(crate) const PLAIN: Dialect = Dialect {
     listing: ListingStyle::OpenAi,
+    key_check: None,
     output_limit: OutputLimit::MaxCompletionTokens,
     replay: Replay::WhenKnown,
     names_tools: true,
@@ -198,6 +206,8 @@ pub(crate) const VENDORS: [Vendor; 13] = [
         public_base: Some("https://openrouter.ai/api/v1"),
         dialect: Dialect {
             names_tools: false,
+            // Its list is open to everybody.
+            key_check: Some("/key"),
             ..PLAIN
         },
     },
@@ -252,11 +262,128 @@ pub(crate) const VENDORS: [Vendor; 13] = [
     },
 ];
 
+/// Those that clients may add besides, and the configuration does not know by name. They have no variables.
+const ADDED_ONLY: [Vendor; 4] = [
+    Vendor {
+        name: "azure",
+        provider_type: "azure",
+        endpoint_type: "azure",
+        key_variable: None,
+        base_variables: &[],
+        public_base: None,
+        dialect: Dialect {
+            listing: ListingStyle::Azure,
+            key_header: Some("api-key"),
+            replay: Replay::Never,
+            protocol: &Azure,
+            ..PLAIN
+        },
+    },
+    Vendor {
+        name: "baseten",
+        provider_type: "baseten",
+        endpoint_type: "baseten",
+        key_variable: None,
+        base_variables: &[],
+        public_base: Some("https://inference.baseten.co/v1"),
+        dialect: Dialect {
+            replay: Replay::Never,
+            ..OLDER
+        },
+    },
+    Vendor {
+        name: "cerebras",
+        provider_type: "cerebras",
+        endpoint_type: "openai",
+        key_variable: None,
+        base_variables: &[],
+        public_base: Some("https://api.cerebras.ai/v1"),
+        dialect: Dialect {
+            replay: Replay::Never,
+            ..PLAIN
+        },
+    },
+    Vendor {
+        name: "fireworks",
+        provider_type: "fireworks",
+        endpoint_type: "openai",
+        key_variable: None,
+        base_variables: &[],
+        public_base: Some("https://api.fireworks.ai/inference/v1"),
+        dialect: Dialect {
+            replay: Replay::Never,
+            ..OLDER
+        },
+    },
+];
+
+/// Types of the contract that are not spoken, and why: what a client reads that wants to add one.
+const UNSPOKEN: [(&str, &str); 9] = [
+    (
+        "bedrock",
+        "its requests are signed with AWS keys and its streams are framed in AWS's own way; an address of Bedrock that \
+         speaks chat completions can be added as 'openai' with its base_url and an API key of Bedrock",
+    ),
+    (
+        "google_vertex",
+        "it wants tokens of a Google account that last for an hour, and no key; Gemini with a key is 'google_ai'",
+    ),
+    ("chatgpt_oauth", "it wants a login in a browser, and no key"),
+    (
+        "letta",
+        "there is no hosted Letta behind this server; letta/auto stands for its default model",
+    ),
+    (
+        "hugging-face",
+        "its models are behind a router of another form; a server that speaks chat completions is 'openai' with its \
+         base_url",
+    ),
+    (
+        "minimax",
+        "it speaks a dialect of its own that this server does not know yet",
+    ),
+    (
+        "mistral",
+        "it refuses fields of chat completions that this server sends to everybody",
+    ),
+    (
+        "zai",
+        "it speaks a dialect of its own that this server does not know yet",
+    ),
+    (
+        "zai_coding",
+        "it speaks a dialect of its own that this server does not know yet",
+    ),
+];
+
+/// How a provider of this type is spoken to.
+///
+/// # Errors
+/// Why it is not.
+pub(crate) fn of_type(provider_type: ProviderType) -> Result<&'static Vendor, &'static str> {
+    let name = provider_type.name();
+    vendor(name).ok_or_else(|| {
+        let unspoken = UNSPOKEN.iter().find(|(unspoken, _)| *unspoken == name);
+        unspoken.map_or("this server does not know it", |(_, why)| *why)
+    })
+}
+
+pub(crate) fn vendor(name: &str) -> Option<&'static Vendor> {
+    let mut known = VENDORS.iter().chain(&ADDED_ONLY);
+    known.find(|vendor| vendor.name == name)
+}
+
+/// Names that no client may give a provider: what they would stand for is settled.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    [rehearsal::PROVIDER, "letta"].contains(&name) || canonical_name(name) != name
+}
+
 impl Vendor {
     /// What an address gets at its end that names no version: servers of one's own are known by their root as well,
     /// and the clients of Anthropic and Google know no other address.
     pub(crate) fn version(&self) -> Option<&'static str> {
         match (self.public_base, self.dialect.listing) {
+            (_, ListingStyle::Azure) => None,
             (_, ListingStyle::Gemini) => Some("/v1beta"),
             (_, ListingStyle::Anthropic) | (None, _) => Some("/v1"),
             (Some(_), _) => None,
@@ -276,5 +403,19 @@ pub(crate) fn canonical_name(name: &str) -> &str {
         "openai-proxy" => "openai",
         "lmstudio" | "lmstudio-chatcompletions" => "lmstudio_openai",
         name => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_of_the_contract_is_spoken_or_says_why_it_is_not() {
+        for name in ProviderType::NAMES {
+            let spoken = of_type(ProviderType::named(name).unwrap());
+            let unspoken = UNSPOKEN.iter().any(|(unspoken, _)| *unspoken == name);
+            assert_ne!(spoken.is_ok(), unspoken, "{name}");
+        }
     }
 }

@@ -7,7 +7,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
     ("domain", &[]),
     ("store", &["domain"]),
     ("wire", &["domain"]),
-    ("providers", &["domain"]),
+    ("providers", &["domain", "egress"]),
     ("egress", &["domain"]),
     ("tools", &["domain", "egress"]),
     (

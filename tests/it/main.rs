@@ -21,6 +21,7 @@ mod heartbeat;
 mod layers;
 mod model;
 mod output;
+mod providers;
 mod retries;
 mod rules;
 mod sdk;

@@ -26,7 +26,7 @@
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
@@ -82,6 +82,10 @@ pub(crate) struct Log {
     overflows: Mutex<HashMap<String, usize>>,
     /// The newest script and how many answers it was given.
     script: Mutex<Option<(String, usize)>>,
+    /// The one key that is taken; `None` takes any, and none.
+    key: Mutex<Option<String>>,
+    /// Times the list of models was asked for.
+    lists: AtomicUsize,
 }
 
 impl Model {
@@ -107,6 +111,15 @@ impl Model {
         let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { base_url, log }
+    }
+
+    /// From now on every other bearer token is refused.
+    pub(crate) fn take_only(&self, key: &str) {
+        *self.log.key.lock().unwrap() = Some(key.to_owned());
+    }
+
+    pub(crate) fn lists(&self) -> usize {
+        self.log.lists.load(Ordering::SeqCst)
     }
 
     pub(crate) fn requests(&self) -> usize {
@@ -221,8 +234,22 @@ async fn picture() -> Response {
     ([("content-type", "image/png")], bytes).into_response()
 }
 
-async fn models() -> axum::Json<Value> {
+async fn models(State(log): State<Arc<Log>>, headers: HeaderMap) -> Response {
+    log.lists.fetch_add(1, Ordering::SeqCst);
+    if let Some(refusal) = refused_key(&log, &headers) {
+        return refusal;
+    }
     axum::Json(json!({"object": "list", "data": [{"id": "scripted", "object": "model"}]}))
+        .into_response()
+}
+
+fn refused_key(log: &Log, headers: &HeaderMap) -> Option<Response> {
+    let taken = log.key.lock().unwrap().clone()?;
+    let given = headers
+        .get("authorization")
+        .map(|value| value.to_str().unwrap());
+    let refused = given != Some(&format!("Bearer {taken}"));
+    refused.then(|| refuse(StatusCode::UNAUTHORIZED, &format!("wrong key: {given:?}")))
 }
 
 /// Counts an answer as aborted unless it was finished.
@@ -236,8 +263,11 @@ impl Drop for Answering {
     }
 }
 
-async fn complete(State(log): State<Arc<Log>>, body: Bytes) -> Response {
+async fn complete(State(log): State<Arc<Log>>, headers: HeaderMap, body: Bytes) -> Response {
     log.requests.fetch_add(1, Ordering::SeqCst);
+    if let Some(refusal) = refused_key(&log, &headers) {
+        return refusal;
+    }
     let request: Value = match serde_json::from_slice(&body) {
         Ok(request) => request,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),

@@ -181,6 +181,19 @@ async fn services_are_restarted_at_once_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_catalog_is_restarted_when_its_first_round_kills_it() {
+    let world = World::with(&[("GREENROOM_FAULT_PANIC", "catalog:1")]).await;
+    world
+        .until("the restart of the catalog", || async {
+            let node = world.node("catalog").await.unwrap_or_default();
+            node["restarts"] == 1 && node["status"] == "running"
+        })
+        .await;
+    let listed = || async { world.model.lists() > 0 };
+    world.until("the next round", listed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_sweeper_is_restarted_when_its_first_round_kills_it() {
     let world = World::with(&[("GREENROOM_FAULT_PANIC", "sweeper:1")]).await;
     world

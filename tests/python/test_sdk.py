@@ -471,3 +471,20 @@ def test_what_is_not_built_says_so(client):
     with pytest.raises(letta_client.APIStatusError) as refused:
         client.archives.create(name="x", embedding="openai/text-embedding-3-small")
     assert refused.value.status_code == 501 and "create_archive" in str(refused.value)
+
+
+def test_a_provider_with_a_key_of_ones_own(client):
+    base_url = next(model.api_model_endpoint for model in client.models.list() if model.handle == MODEL)
+    made = client.post(
+        "/v1/providers/",
+        cast_to=object,
+        body={"name": f"sdk-{uuid.uuid4()}", "provider_type": "openai", "api_key": "sk-sdk", "base_url": base_url},
+    )
+    assert made["provider_category"] == "byok" and made["api_key"] is None and made["api_key_enc"] is None
+    listed = client.models.list(provider_category=["byok"], provider_name=made["name"])
+    assert [(model.handle, model.provider_category) for model in listed] == [(f"{made['name']}/scripted", "byok")]
+    agent = client.agents.create(model=f"{made['name']}/scripted")
+    assert agent.llm_config.provider_category == "byok"
+    assert client.agents.messages.create(agent.id, input="hi").messages[0].content == "echo: hi"
+    assert "message" in client.delete(f"/v1/providers/{made['id']}", cast_to=object)
+    client.agents.delete(agent.id)

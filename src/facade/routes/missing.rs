@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, on};
 
 /// Method, path, operation.
-const MISSING: [(MethodFilter, &str, &str); 159] = [
+const MISSING: [(MethodFilter, &str, &str); 151] = [
     (
         MethodFilter::POST,
         "/_internal_search/cache-warm",
@@ -464,34 +464,6 @@ const MISSING: [(MethodFilter, &str, &str); 159] = [
         "retrieve_message",
     ),
     (MethodFilter::POST, "/passages/search", "search_passages"),
-    (MethodFilter::GET, "/providers", "list_providers"),
-    (MethodFilter::POST, "/providers", "create_provider"),
-    (MethodFilter::POST, "/providers/check", "check_provider"),
-    (
-        MethodFilter::DELETE,
-        "/providers/{provider_id}",
-        "delete_provider",
-    ),
-    (
-        MethodFilter::GET,
-        "/providers/{provider_id}",
-        "retrieve_provider",
-    ),
-    (
-        MethodFilter::PATCH,
-        "/providers/{provider_id}",
-        "modify_provider",
-    ),
-    (
-        MethodFilter::POST,
-        "/providers/{provider_id}/check",
-        "check_existing_provider",
-    ),
-    (
-        MethodFilter::PATCH,
-        "/providers/{provider_id}/refresh",
-        "refresh_provider_models",
-    ),
     (MethodFilter::GET, "/sources", "list_sources"),
     (MethodFilter::POST, "/sources", "create_source"),
     (MethodFilter::GET, "/sources/count", "count_sources"),

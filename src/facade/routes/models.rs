@@ -1,7 +1,9 @@
 //! The lists of models.
 
 use crate::domain::model::{EmbeddingInfo, ModelInfo};
+use crate::domain::provider::{ProviderCategory, ProviderType};
 use crate::facade::Facade;
+use crate::facade::error::Answer;
 use crate::facade::extract::Params;
 use crate::wire::model::{embedding_model, model};
 use axum::extract::State;
@@ -15,20 +17,24 @@ pub(super) fn routes() -> Router<Facade> {
         .route("/models/embedding", get(embedding))
 }
 
-async fn list(State(facade): State<Facade>, params: Params) -> Json<Vec<Value>> {
-    let models = facade.handles.library.models().await;
-    let categories = params.all("provider_category");
-    let types = params.all("provider_type");
+async fn list(State(facade): State<Facade>, params: Params) -> Answer<Vec<Value>> {
+    let categories = params.all_named(
+        "provider_category",
+        ProviderCategory::named,
+        &ProviderCategory::NAMES,
+    )?;
+    let kind = params.named("provider_type", ProviderType::named, &ProviderType::NAMES)?;
     let name = params.text("provider_name");
+    let models = facade.handles.library.models().await;
     let wanted = |info: &&ModelInfo| {
-        let category = info.config.provider_category.clone().unwrap_or_default();
-        (categories.is_empty() || categories.contains(&category))
-            && (types.is_empty() || types.contains(&info.provider_type))
+        let category = info.config.provider_category.as_deref();
+        (categories.is_empty() || categories.iter().any(|one| Some(one.name()) == category))
+            && kind.is_none_or(|kind| kind.name() == info.provider_type)
             && name
                 .as_ref()
                 .is_none_or(|name| info.config.provider_name.as_ref() == Some(name))
     };
-    Json(models.iter().filter(wanted).map(model).collect())
+    Ok(Json(models.iter().filter(wanted).map(model).collect()))
 }
 
 async fn embedding(State(facade): State<Facade>) -> Json<Vec<Value>> {

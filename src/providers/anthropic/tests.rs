@@ -1,4 +1,5 @@
 use crate::domain::model::{Answer, ModelError, ModelErrorClass};
+use crate::egress::Gate;
 use crate::providers::Providers;
 use crate::providers::provider::config_for;
 use crate::providers::testing::{Reply, Server, request};
@@ -12,7 +13,8 @@ fn providers(server: &Server) -> Providers {
         "ANTHROPIC_BASE_URL" => Some(root.clone()),
         _ => None,
     };
-    Providers::new(serde_json::from_value(json!({})).unwrap(), find).unwrap()
+    let gate = Gate::new(Vec::new());
+    Providers::new(serde_json::from_value(json!({})).unwrap(), gate, find).unwrap()
 }
 
 async fn ask(server: &Server, stream: bool) -> Result<Answer, ModelError> {

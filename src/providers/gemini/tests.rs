@@ -1,6 +1,7 @@
 use super::*;
 use crate::domain::message::Part;
 use crate::domain::model::{Answer, LlmConfig, ModelError, ModelErrorClass as Class};
+use crate::egress::Gate;
 use crate::providers::Providers;
 use crate::providers::testing::{Reply, Server, request};
 use serde_json::{Value, json};
@@ -12,7 +13,9 @@ const MODEL: &str = "gemini-2.5-flash";
 async fn ask(server: &Server, stream: bool) -> Result<Answer, ModelError> {
     let options =
         json!({"google_ai": {"api_key": "secret", "base_url": server.base_url, "models": [MODEL]}});
-    let providers = Providers::new(serde_json::from_value(options).unwrap(), |_| None).unwrap();
+    let gate = Gate::new(Vec::new());
+    let options = serde_json::from_value(options).unwrap();
+    let providers = Providers::new(options, gate, |_| None).unwrap();
     let handle = format!("google_ai/{MODEL}");
     let config: LlmConfig = providers.configure(Some(&handle)).await.unwrap();
     let model = providers.model(&config).unwrap();

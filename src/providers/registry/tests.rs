@@ -16,7 +16,7 @@ fn providers(options: Value, environment: &[(&str, &str)]) -> Result<Providers, 
             .find(|(key, _)| *key == name)
             .map(|(_, value)| (*value).to_owned())
     };
-    Providers::new(config(options), find)
+    Providers::new(config(options), Gate::new(Vec::new()), find)
 }
 
 fn openai_at(base_url: &str) -> Providers {
@@ -189,6 +189,22 @@ async fn one_dead_endpoint_neither_breaks_nor_delays_the_list() {
         .map(|line| line.models)
         .collect();
     assert_eq!(counts, [Some(1), None, Some(1)]);
+}
+
+#[tokio::test]
+async fn the_background_asks_before_a_list_is_too_old() {
+    let server = listing(json!({"data": [{"id": "m"}]})).await;
+    let options = json!({"listing": {"ttl_ms": 2_000}, "vllm": {"base_url": server.base_url}});
+    let providers = providers(options, &[]).unwrap();
+    assert_eq!(providers.refresh_every(), Duration::from_secs(1));
+    providers.models().await;
+    providers.refresh().await;
+    assert_eq!(server.requests(), 1, "it is young");
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    providers.models().await;
+    assert_eq!(server.requests(), 1, "it may still be shown");
+    providers.refresh().await;
+    assert_eq!(server.requests(), 2);
 }
 
 #[tokio::test]
