@@ -6,6 +6,7 @@ pub mod approval;
 pub mod block;
 pub mod clock;
 pub mod compaction;
+pub mod conversation;
 pub mod creation;
 pub mod error;
 pub mod frame;

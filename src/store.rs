@@ -15,6 +15,7 @@ mod callbacks;
 mod check;
 mod codec;
 mod commit;
+mod conversations;
 mod disk;
 mod engine;
 mod frames;

@@ -11,10 +11,13 @@ use super::frames::StoredFrame;
 use super::idempotency::IdempotencyRecord;
 use super::keys::{self, Key, KeyRange, block_section, list, place, section};
 use super::seal::{Sealed, SealedProvider};
-use super::{Damaged, ReadError, agents, blocks, messages, pieces, providers, runs, steps};
+use super::{
+    Damaged, ReadError, agents, blocks, conversations, messages, pieces, providers, runs, steps,
+};
 use crate::domain::block::Block;
-use crate::domain::history::Head;
-use crate::domain::id::{AgentId, BlockId, ProviderId, RunId};
+use crate::domain::conversation::Conversation;
+use crate::domain::history::{Head, Window};
+use crate::domain::id::{AgentId, BlockId, ConversationId, ProviderId, RunId};
 use crate::domain::message::{Message, Role};
 use crate::domain::page::Order;
 use crate::domain::run::{Inbox, Run, Step};
@@ -90,6 +93,11 @@ pub(super) fn target(key: &[u8], value: &[u8]) -> Option<Key> {
             let agent = AgentId::from_bytes(keys::last_id(value)?);
             Some(keys::run(agent, RunId::from_bytes(keys::last_id(key)?)))
         }
+        [keys::LIST, list::CONVERSATIONS, ..] | [keys::PLACE, place::CONVERSATION, ..] => {
+            let agent = AgentId::from_bytes(keys::last_id(value)?);
+            let id = ConversationId::from_bytes(keys::last_id(key)?);
+            Some(keys::conversation(agent, id))
+        }
         [keys::LIST, list::ACTIVE | list::CALLBACKS, ..] => {
             keys::agent_and_run(key).map(|(agent, run)| keys::run(agent, run))
         }
@@ -109,6 +117,11 @@ pub(super) fn target(key: &[u8], value: &[u8]) -> Option<Key> {
                     BlockId::from_bytes(keys::last_id(value)?),
                 )),
                 section::RUN_MESSAGE => Some(keys::message(agent, keys::last_number(key)?)),
+                section::MEMBER => Some(keys::message(agent, keys::last_number(value)?)),
+                section::CONVERSATION_BY_TIME | section::LOAN => {
+                    let id = ConversationId::from_bytes(keys::last_id(key)?);
+                    Some(keys::conversation(agent, id))
+                }
                 section::RUN_BY_TIME => {
                     Some(keys::run(agent, RunId::from_bytes(keys::last_id(key)?)))
                 }
@@ -133,6 +146,7 @@ struct Seen {
     buried: bool,
     head: Option<Head>,
     sequences: HashSet<u64>,
+    contexts: Vec<Window>,
     open_calls: HashSet<String>,
     at_work: bool,
 }
@@ -224,9 +238,11 @@ impl Audit {
                 ),
             );
         }
-        if let Some(missing) = head
-            .default_lane
-            .sequences()
+        if let Some(missing) = seen
+            .contexts
+            .iter()
+            .chain([&head.default_lane])
+            .flat_map(Window::sequences)
             .find(|sequence| !seen.sequences.contains(sequence))
         {
             self.problem(
@@ -265,6 +281,12 @@ impl Audit {
                 if let Some(message) = self.read(key, value)? {
                     note(seen, &message);
                     messages::list(&mut entries, &message);
+                }
+            }
+            Some(section::CONVERSATION) => {
+                if let Some(conversation) = self.read::<Conversation>(key, value)? {
+                    conversations::list(&mut entries, &conversation);
+                    seen.contexts.push(conversation.window);
                 }
             }
             Some(section::LINK) => {

@@ -37,6 +37,7 @@ pub(super) enum Kind {
     BlockVersion = 14,
     Trace = 15,
     Provider = 16,
+    Conversation = 17,
 }
 
 /// A value of the domain that is kept as a record.

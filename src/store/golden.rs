@@ -90,6 +90,7 @@ fn every_record_is_written_and_read_as_it_always_was() {
     }));
     stands(&testing::fixed_run());
     stands(&testing::fixed_inbox());
+    stands(&testing::fixed_conversation());
     stands(&testing::fixed_step());
     stands(&StoredFrame(Bytes::from_static(b"data: [DONE]\n\n")));
     let (run, expires_at) = (

@@ -36,7 +36,7 @@ record! {
 }
 
 #[derive(Encode, Decode)]
-struct WindowV1 {
+pub(super) struct WindowV1 {
     version: u64,
     spans: Vec<SpanV1>,
 }

@@ -8,6 +8,8 @@
 //!      00  settings        01  head             02  tombstone
 //!      03  | seq8          message
 //!      04  | block         link                 05  | sha256 of the label → block
+//!      06  | conv          conversation         07  | conv | position8 → seq8       members of a conversation
+//!      08  | created8 | conv → nothing         09  | seq8 | conv → nothing          messages lent to a conversation
 //!      10  | run           run                  11  | run | seq8 → nothing          messages of a run
 //!      12  | created8 | run → nothing           13  | run           inbox
 //!      14  | run | number8 step                 15  | created8 | step → run, number
@@ -21,14 +23,16 @@
 //!      05  | agent | run → nothing              active runs
 //!      06  | agent | run   callback             07  | agent → nothing               buried agents
 //!      08  | sha256 of the name → provider
+//!      09  | created8 | conv → agent
 //! F1 | kind | id                                where a thing is, by its bare id (can be rebuilt)
 //!      01  | message → agent, seq8              02  | run → agent                   03  | step → agent, run, number
+//!      04  | conv → agent
 //! ```
 //!
 //! A record of the spaces A0 and B0 that is too long for one value continues under its own key with the top bit of
 //! the section set and a piece number (2 bytes) behind (`pieces.rs`): inside its owner's range, met by no scan of records.
 
-use crate::domain::id::{AgentId, BlockId, MessageId, ProviderId, RunId, StepId};
+use crate::domain::id::{AgentId, BlockId, ConversationId, MessageId, ProviderId, RunId, StepId};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -49,6 +53,10 @@ pub(super) mod section {
     pub(in crate::store) const MESSAGE: u8 = 0x03;
     pub(in crate::store) const LINK: u8 = 0x04;
     pub(in crate::store) const LABEL: u8 = 0x05;
+    pub(in crate::store) const CONVERSATION: u8 = 0x06;
+    pub(in crate::store) const MEMBER: u8 = 0x07;
+    pub(in crate::store) const CONVERSATION_BY_TIME: u8 = 0x08;
+    pub(in crate::store) const LOAN: u8 = 0x09;
     pub(in crate::store) const RUN: u8 = 0x10;
     pub(in crate::store) const RUN_MESSAGE: u8 = 0x11;
     pub(in crate::store) const RUN_BY_TIME: u8 = 0x12;
@@ -77,12 +85,14 @@ pub(super) mod list {
     pub(in crate::store) const CALLBACKS: u8 = 0x06;
     pub(in crate::store) const BURIED: u8 = 0x07;
     pub(in crate::store) const PROVIDER_NAMES: u8 = 0x08;
+    pub(in crate::store) const CONVERSATIONS: u8 = 0x09;
 }
 
 pub(super) mod place {
     pub(in crate::store) const MESSAGE: u8 = 0x01;
     pub(in crate::store) const RUN: u8 = 0x02;
     pub(in crate::store) const STEP: u8 = 0x03;
+    pub(in crate::store) const CONVERSATION: u8 = 0x04;
 }
 
 /// Length of `space | owner`: what stands before the section.
@@ -203,6 +213,64 @@ pub(super) fn label(agent: AgentId, label: &str) -> Key {
         section::LABEL,
         &[&Sha256::digest(label)],
     )
+}
+
+pub(super) fn conversation(agent: AgentId, conversation: ConversationId) -> Key {
+    owned(
+        AGENT,
+        agent.bytes(),
+        section::CONVERSATION,
+        &[conversation.bytes()],
+    )
+}
+
+pub(super) fn conversation_by_time(
+    agent: AgentId,
+    created_at: Timestamp,
+    conversation: ConversationId,
+) -> Key {
+    owned(
+        AGENT,
+        agent.bytes(),
+        section::CONVERSATION_BY_TIME,
+        &[&time(created_at), conversation.bytes()],
+    )
+}
+
+pub(super) fn member(agent: AgentId, conversation: ConversationId, position: u64) -> Key {
+    owned(
+        AGENT,
+        agent.bytes(),
+        section::MEMBER,
+        &[conversation.bytes(), &position.to_be_bytes()],
+    )
+}
+
+pub(super) fn members(agent: AgentId, conversation: ConversationId) -> KeyRange {
+    KeyRange::of(owned(
+        AGENT,
+        agent.bytes(),
+        section::MEMBER,
+        &[conversation.bytes()],
+    ))
+}
+
+pub(super) fn loan(agent: AgentId, sequence: u64, conversation: ConversationId) -> Key {
+    owned(
+        AGENT,
+        agent.bytes(),
+        section::LOAN,
+        &[&sequence.to_be_bytes(), conversation.bytes()],
+    )
+}
+
+pub(super) fn loans(agent: AgentId, sequence: u64) -> KeyRange {
+    KeyRange::of(owned(
+        AGENT,
+        agent.bytes(),
+        section::LOAN,
+        &[&sequence.to_be_bytes()],
+    ))
 }
 
 pub(super) fn run(agent: AgentId, run: RunId) -> Key {
@@ -327,6 +395,10 @@ pub(super) fn run_place(run: RunId) -> Key {
 
 pub(super) fn step_place(step: StepId) -> Key {
     join(&[&[PLACE, place::STEP], step.bytes()])
+}
+
+pub(super) fn conversation_place(conversation: ConversationId) -> Key {
+    join(&[&[PLACE, place::CONVERSATION], conversation.bytes()])
 }
 
 /// The key of piece `number` (from 1) of the record under `key`.

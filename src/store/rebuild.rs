@@ -6,8 +6,12 @@ use super::codec::Stored;
 use super::keys::{self, KeyRange, section};
 use super::seal::{Sealed, SealedProvider};
 use super::sweep::SweepError;
-use super::{Damaged, ReadError, Store, agents, audit, blocks, messages, providers, runs, steps};
+use super::{
+    Damaged, ReadError, Store, agents, audit, blocks, conversations, messages, providers, runs,
+    steps,
+};
 use crate::domain::block::Block;
+use crate::domain::conversation::Conversation;
 use crate::domain::id::{AgentId, BlockId};
 use crate::domain::message::Message;
 use crate::domain::page::Order;
@@ -90,6 +94,8 @@ impl Rebuild<'_> {
             blocks::list_link(batch, agent, link)
         })
         .await?;
+        self.section::<Conversation>(agent, section::CONVERSATION, conversations::list)
+            .await?;
         self.section::<Run>(agent, section::RUN, runs::list).await?;
         self.section::<Step>(agent, section::STEP, steps::list)
             .await

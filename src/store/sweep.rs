@@ -5,7 +5,7 @@ use super::batch::{Batch, Op};
 use super::codec::Stored;
 use super::commit::CommitError;
 use super::keys::{self, KeyRange, section};
-use super::{ReadError, Store, messages, runs, steps};
+use super::{ReadError, Store, conversations, messages, runs, steps};
 use crate::domain::id::AgentId;
 use crate::domain::page::Order;
 
@@ -79,6 +79,10 @@ impl Store {
                 .readable(key, value)?
                 .iter()
                 .for_each(|message| messages::unlist(batch, message)),
+            Some(section::CONVERSATION) => self
+                .readable(key, value)?
+                .iter()
+                .for_each(|conversation| conversations::unlist(batch, conversation)),
             Some(section::RUN) => self
                 .readable(key, value)?
                 .iter()

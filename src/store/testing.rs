@@ -7,6 +7,7 @@ use super::{Batch, DATABASE, Durability, OpenReport, Store, StoreConfig, StoreEr
 use crate::domain::agent::{Agent, AgentType, CompactionMode, CompactionSettings, Secret};
 use crate::domain::block::Block;
 use crate::domain::clock;
+use crate::domain::conversation::{Conversation, SentSettings};
 use crate::domain::history::{Compiled, Head, Window};
 use crate::domain::id::{
     AgentId, BlockId, ConversationId, IdentityId, MessageId, ProviderId, RunId, SecretId, StepId,
@@ -16,7 +17,7 @@ use crate::domain::message::{
     Approval, Image, Message, Part, Role, ToolCall, ToolOutput, ToolReturn, ToolStatus,
 };
 use crate::domain::model::{
-    EmbeddingConfig, LlmConfig, ModelErrorClass, ResponseFormat, ToolSchema, Usage,
+    EmbeddingConfig, LlmConfig, ModelErrorClass, ModelSettings, ResponseFormat, ToolSchema, Usage,
 };
 use crate::domain::provider::{Provider, ProviderKey, ProviderType};
 use crate::domain::run::{
@@ -475,6 +476,52 @@ pub(super) fn fixed_inbox() -> Inbox {
             },
         },
         recoveries: 1,
+    }
+}
+
+/// An empty conversation of this agent, made now.
+pub fn conversation(agent: AgentId) -> Conversation {
+    Conversation {
+        id: ConversationId::new(),
+        agent_id: agent,
+        window: Window::default(),
+        created_at: clock::now(),
+        ..fixed_conversation()
+    }
+}
+
+pub(super) fn fixed_conversation() -> Conversation {
+    let mut window = Window::default();
+    [12, 3, 4].into_iter().for_each(|at| window.append(at));
+    Conversation {
+        id: ConversationId::from_bytes([8; 16]),
+        agent_id: AgentId::from_bytes([1; 16]),
+        summary: text("about tea"),
+        llm_config: Some(llm_config()),
+        model_settings: Some(SentSettings {
+            sent: json!({"provider_type": "openai", "temperature": 0.1}),
+            read: ModelSettings {
+                max_output_tokens: Some(7),
+                parallel_tool_calls: Some(true),
+                temperature: Some(0.1),
+                reasoning_effort: text("low"),
+                enable_reasoner: Some(false),
+                max_reasoning_tokens: Some(8),
+                effort: text("high"),
+                verbosity: text("low"),
+                response_format: Some(ResponseFormat::JsonObject),
+                strict: Some(true),
+                tool_call_parser: text("hermes"),
+            },
+        }),
+        isolated_blocks: vec![BlockId::from_bytes([4; 16])],
+        window,
+        last_message_at: Some(time(3)),
+        last_run_completion: Some(time(4)),
+        created_by: UserId::DEFAULT,
+        updated_by: UserId::from_bytes([3; 16]),
+        created_at: time(0),
+        updated_at: time(1),
     }
 }
 
