@@ -8,28 +8,31 @@ mod admission;
 mod changes;
 mod commits;
 mod compaction;
+mod conversations;
 mod loading;
+mod threads;
 
 pub use self::admission::Started;
 pub use self::changes::TextEdit;
 use self::commits::InFlight;
 pub(crate) use self::compaction::{Compacted, Compaction};
 pub(crate) use self::loading::close_runs_of_faulted;
+use self::threads::Threads;
 use super::ask::{AskError, DEADLINE, Mailbox, Waiting, answer, ask, tell};
 use super::house::House;
 use super::refused::Refused;
 use super::run::RunHandle;
-use super::run::worker::compaction::Room;
 use super::run::worker::{Context, Settling};
 use super::tree::Hung;
 use crate::domain::agent::{Agent as Settings, AgentChange, CompactionSettings};
 use crate::domain::approval::Pending;
+use crate::domain::conversation::{Conversation, ConversationChange, NewConversation};
 use crate::domain::history::Head;
-use crate::domain::id::{AgentId, MessageId, RunId, StepId, ToolId, UserId};
+use crate::domain::id::{AgentId, ConversationId, MessageId, RunId, StepId, ToolId, UserId};
 use crate::domain::memory::Edit;
 use crate::domain::message::{Message, ToolCall, ToolReturn};
 use crate::domain::run::{
-    End, Feedback, Inbox, Run as RunRecord, RunRequest, Step, StopReason, Task,
+    End, Feedback, Inbox, LaneId, Run as RunRecord, RunRequest, Step, StopReason, Task,
 };
 use crate::domain::step;
 use crate::domain::tool::ToolResult;
@@ -199,9 +202,9 @@ impl AgentHandle {
         self.ask(|reply| Msg::DeleteRun(run, reply)).await
     }
 
-    /// Says no to every call that waits at the end of the default thread; the run that asked, if any waited.
-    pub(crate) async fn deny_pending(&self) -> Result<Option<RunId>, Refused> {
-        self.ask(Msg::DenyPending).await
+    /// Says no to every call that waits at the end of a thread; the run that asked, if any waited.
+    pub(crate) async fn deny_pending(&self, lane: LaneId) -> Result<Option<RunId>, Refused> {
+        self.ask(|reply| Msg::DenyPending(lane, reply)).await
     }
 
     /// The answer of this run reached its client in full: a repeat of the request is a new one (decisions 34).
@@ -287,7 +290,12 @@ pub(crate) enum Msg {
     Refresh(Reply<()>),
     SetFeedback(StepId, Option<Feedback>, Option<Vec<String>>, Reply<Step>),
     DeleteRun(RunId, Reply<()>),
-    DenyPending(Reply<Option<RunId>>),
+    DenyPending(LaneId, Reply<Option<RunId>>),
+    CreateConversation(Box<NewConversation>, Reply<()>),
+    Fork(LaneId, ConversationId, UserId, Reply<()>),
+    ModifyConversation(ConversationId, Box<ConversationChange>, UserId, Reply<()>),
+    DeleteConversation(ConversationId, Reply<()>),
+    Recompile(LaneId, bool, Reply<String>),
     Delivered(RunId),
     // from the outbox
     CallbackEnded(RunId, Result<u16, String>, Reply<()>),
@@ -449,26 +457,15 @@ pub(crate) struct State {
     live: Arc<Live>,
     settings: Arc<Settings>,
     head: Head,
-    /// The default lane's context, the system message first.
-    window: Vec<Arc<Message>>,
+    threads: Threads,
     /// `Store::shared_revision` when the blocks were last compared.
     compared: Option<u64>,
-    lane: Lane,
     open: HashMap<RunId, OpenRun>,
     /// Runs of the last minutes, to know a repeated send.
     recent: VecDeque<Arc<RunRecord>>,
     deleted: bool,
     last_used: Instant,
     plate: Hung,
-}
-
-/// One thread of messages: a run at a time, the others in order of acceptance. A value, not an actor (decisions 10).
-#[derive(Debug, Default)]
-struct Lane {
-    current: Option<RunId>,
-    queue: VecDeque<RunId>,
-    /// Shared with the worker whose turn it is.
-    room: Arc<Mutex<Room>>,
 }
 
 /// A run that has no end yet.
@@ -498,7 +495,10 @@ impl Actor for Agent {
         _: ActorRef<Mail>,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        state.start_next().await
+        for lane in state.threads.lanes() {
+            state.start_next(lane).await?;
+        }
+        Ok(())
     }
 
     async fn handle(
@@ -533,7 +533,18 @@ impl Actor for Agent {
                 settle(reply, state.set_feedback(step, feedback, tags).await)?
             }
             Msg::DeleteRun(run, reply) => settle(reply, state.delete_run(run).await)?,
-            Msg::DenyPending(reply) => settle(reply, state.deny_pending().await)?,
+            Msg::DenyPending(lane, reply) => settle(reply, state.deny_pending(lane).await)?,
+            Msg::CreateConversation(new, reply) => {
+                settle(reply, state.create_conversation(*new).await)?
+            }
+            Msg::Fork(from, id, by, reply) => settle(reply, state.fork(from, id, by).await)?,
+            Msg::ModifyConversation(id, change, by, reply) => {
+                settle(reply, state.modify_conversation(id, *change, by).await)?
+            }
+            Msg::DeleteConversation(id, reply) => {
+                settle(reply, state.delete_conversation(id).await)?
+            }
+            Msg::Recompile(lane, dry, reply) => settle(reply, state.recompile(lane, dry).await)?,
             Msg::Delivered(run) => state.delivered(run),
             Msg::CallbackEnded(run, result, reply) => {
                 settle(reply, state.callback_ended(run, result).await)?
@@ -584,8 +595,9 @@ impl State {
     }
 
     /// Leaves memory after an idle time, if nobody needs the agent.
-    fn idle(&self, myself: &ActorRef<Mail>) {
+    fn idle(&mut self, myself: &ActorRef<Mail>) {
         let pause = self.house.settings.passivate_after;
+        self.threads.forget_idle(pause);
         let unused = self.open.is_empty() && self.last_used.elapsed() >= pause;
         if unused && self.house.may_retire(self.id()) {
             let _ = myself.drain();
@@ -607,19 +619,21 @@ impl State {
     }
 
     /// Gives the lane's next run its turn.
-    async fn start_next(&mut self) -> Result<(), ActorProcessingErr> {
-        if self.lane.current.is_some() {
-            return Ok(());
-        }
-        let Some(next) = self.lane.queue.pop_front() else {
-            self.plate.run(None);
+    async fn start_next(&mut self, lane: LaneId) -> Result<(), ActorProcessingErr> {
+        let turn = self.threads.get_mut(lane).map(|thread| &mut thread.lane);
+        let Some(turn) = turn.filter(|turn| turn.current.is_none()) else {
             return Ok(());
         };
-        self.lane.current = Some(next);
-        self.plate.run(Some(next));
-        match self.refresh().await {
-            Ok(()) | Err(InFlight::Refused(_)) => (),
-            Err(InFlight::Untrusted(reason)) => return Err(Box::new(Untrusted(reason))),
+        turn.current = turn.queue.pop_front();
+        let next = turn.current;
+        self.plate.run(self.threads.current());
+        let Some(next) = next else { return Ok(()) };
+        // A conversation's own system message is left as it is (decisions 33).
+        if lane == LaneId::Default {
+            match self.refresh().await {
+                Ok(()) | Err(InFlight::Refused(_)) => (),
+                Err(InFlight::Untrusted(reason)) => return Err(Box::new(Untrusted(reason))),
+            }
         }
         match self.read_answer(next) {
             Ok(()) => self.give_context(next),
@@ -638,10 +652,14 @@ impl State {
         let Some(open) = self.open.get(&run) else {
             return;
         };
+        let Some(thread) = self.threads.get(open.inbox.lane) else {
+            return;
+        };
         let options = &open.inbox.options;
         let started = open.inbox.progress.committed_steps > 0;
         let system = options.override_system.clone().unwrap_or_else(|| {
-            self.window
+            thread
+                .window
                 .first()
                 .map(|system| system.text())
                 .unwrap_or_default()
@@ -650,14 +668,14 @@ impl State {
         let mut messages: Vec<Arc<Message>> = if forgets {
             Vec::new()
         } else {
-            self.window.iter().skip(1).cloned().collect()
+            thread.window.iter().skip(1).cloned().collect()
         };
         let mut inputs = Vec::new();
         if !started {
             inputs.extend(open.inbox.messages(self.id()).into_iter().map(Arc::new));
         }
         let settling = match &open.inbox.answer {
-            Some(answers) => Pending::of(&self.window).map(|pending| Settling {
+            Some(answers) => Pending::of(&thread.window).map(|pending| Settling {
                 pending,
                 answers: answers.clone(),
                 follow_ups: std::mem::take(&mut inputs),
@@ -670,20 +688,21 @@ impl State {
             Task::Turn => (false, self.settings.compaction.clone()),
             Task::Compact(settings) => (true, CompactionSettings::clone(settings)),
         };
+        let agents = &self.settings.llm_config;
+        let own = |conversation: &Conversation| conversation.config(agents);
+        let config = options.override_model.clone().unwrap_or_else(|| {
+            let conversation = thread.conversation.as_ref();
+            conversation.map_or_else(|| agents.clone(), own)
+        });
         open.handle.start(Context {
             unstored,
-            version: self.head.default_lane.version,
+            version: self.version(open.inbox.lane),
             system_overridden: options.override_system.is_some(),
             compaction,
-            room: self.lane.room.clone(),
+            room: thread.lane.room.clone(),
             only_compacts,
             agent: self.settings.clone(),
-            config: Arc::new(
-                options
-                    .override_model
-                    .clone()
-                    .unwrap_or_else(|| self.settings.llm_config.clone()),
-            ),
+            config: Arc::new(config),
             system: system.into(),
             messages,
             tools: self
@@ -694,27 +713,24 @@ impl State {
                 .cloned()
                 .collect(),
             client_tools: open.inbox.client_tools.as_slice().into(),
-            committed: self.committed_of(run),
+            committed: committed_of(&thread.window, run),
             settling,
             max_steps: options.max_steps,
             committed_steps: open.inbox.progress.committed_steps,
         });
     }
+}
 
-    /// What a run has committed, from the request on that it answered.
-    fn committed_of(&self, run: RunId) -> Vec<Arc<Message>> {
-        let first = self
-            .window
-            .iter()
-            .find(|message| message.run_id == Some(run));
-        let answered = first
-            .filter(|message| !message.approvals.is_empty())
-            .and_then(|message| message.step_id);
-        let belongs = |message: &&Arc<Message>| {
-            message.run_id == Some(run) || (answered.is_some() && message.step_id == answered)
-        };
-        self.window.iter().filter(belongs).cloned().collect()
-    }
+/// What a run has committed, from the request on that it answered.
+fn committed_of(window: &[Arc<Message>], run: RunId) -> Vec<Arc<Message>> {
+    let first = window.iter().find(|message| message.run_id == Some(run));
+    let answered = first
+        .filter(|message| !message.approvals.is_empty())
+        .and_then(|message| message.step_id);
+    let belongs = |message: &&Arc<Message>| {
+        message.run_id == Some(run) || (answered.is_some() && message.step_id == answered)
+    };
+    window.iter().filter(belongs).cloned().collect()
 }
 
 /// Answers; a refusal that puts the state itself in doubt ends the actor as well.

@@ -8,6 +8,7 @@ use super::refused::Refused;
 use super::restart::Deaths;
 use super::run::{FrameReader, Outcome, RunHandle};
 use crate::domain::id::{AgentId, RunId};
+use crate::domain::run::LaneId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -305,7 +306,12 @@ impl Directory {
             active.retain(|run| !run.status().is_final());
             let mut ids: Vec<RunId> = active.iter().map(RunHandle::id).collect();
             futures_util::future::join_all(active.iter().map(RunHandle::cancel)).await;
-            ids.extend(self.agent(agent).await?.deny_pending().await?);
+            ids.extend(
+                self.agent(agent)
+                    .await?
+                    .deny_pending(LaneId::Default)
+                    .await?,
+            );
             return if ids.is_empty() {
                 Err(Refused::NothingToCancel)
             } else {
@@ -314,22 +320,49 @@ impl Directory {
         };
         let cancel = |id: RunId| async move { (id, self.cancel_one(agent, id).await) };
         let cancelled = futures_util::future::join_all(named.into_iter().map(cancel)).await;
-        if self
-            .waits_for(agent)
-            .await?
-            .is_some_and(|run| cancelled.contains(&(run, true)))
+        for run in cancelled
+            .iter()
+            .filter_map(|(run, over)| over.then_some(*run))
         {
-            self.agent(agent).await?.deny_pending().await?;
+            if let Some(lane) = self.waits(run).await? {
+                self.agent(agent).await?.deny_pending(lane).await?;
+            }
         }
         Ok(cancelled)
     }
 
-    /// The run whose calls wait for an answer at the end of the default thread.
-    async fn waits_for(&self, agent: AgentId) -> Result<Option<RunId>, Refused> {
+    /// Cancels what is active in one thread of an agent, and the run whose calls wait at its end.
+    ///
+    /// # Errors
+    /// `NoSuchAgent`, `NoSuchConversation`; `NothingToCancel` when none is active.
+    pub async fn cancel_thread(&self, agent: AgentId, lane: LaneId) -> Result<Vec<RunId>, Refused> {
+        if !self.house.store.agent_exists(agent)? {
+            return Err(Refused::NoSuchAgent(agent));
+        }
+        let mut active = self.runs_of(agent);
+        active.retain(|run| run.lane() == lane && !run.status().is_final());
+        let mut ids: Vec<RunId> = active.iter().map(RunHandle::id).collect();
+        futures_util::future::join_all(active.iter().map(RunHandle::cancel)).await;
+        ids.extend(self.agent(agent).await?.deny_pending(lane).await?);
+        if ids.is_empty() {
+            Err(Refused::NothingToCancel)
+        } else {
+            Ok(ids)
+        }
+    }
+
+    /// The thread at whose end calls of this run wait for an answer.
+    async fn waits(&self, run: RunId) -> Result<Option<LaneId>, Refused> {
         let store = self.house.store.clone();
-        let read = move || Ok(super::reads::pending(&store, agent)?);
-        let pending = super::reads::blocking(read).await?;
-        Ok(pending.and_then(|pending| pending.request.run_id))
+        let read = move || -> Result<Option<LaneId>, Refused> {
+            let Some(record) = store.run(run)? else {
+                return Ok(None);
+            };
+            let pending = super::reads::pending(&store, record.agent_id, record.lane())?;
+            let waits = pending.is_some_and(|pending| pending.request.run_id == Some(run));
+            Ok(waits.then(|| record.lane()))
+        };
+        super::reads::blocking(read).await
     }
 
     async fn cancel_one(&self, agent: AgentId, id: RunId) -> bool {

@@ -1,19 +1,22 @@
 //! The store's reads as domain values, for the facade. Not an actor: what is read needs nobody's mailbox; what may be long
 //! runs on the blocking pool.
 
+mod conversations;
+
+pub use self::conversations::{ConversationView, ThreadPage};
 use super::directory::Directory;
 use super::house::House;
 use super::refused::Refused;
 use crate::domain::agent::{Agent, AgentFilter, AgentOrder, TurnLoop};
 use crate::domain::approval::Pending;
 use crate::domain::block::{Block, BlockFilter};
-use crate::domain::history::Head;
+use crate::domain::history::{Head, Window};
 use crate::domain::id::{AgentId, BlockId, ConversationId, MessageId, ProviderId, RunId, StepId};
 use crate::domain::message::Message;
 use crate::domain::model::Trace;
 use crate::domain::page::{Order, Page};
 use crate::domain::provider::{Provider, ProviderFilter};
-use crate::domain::run::{Run, RunFilter, RunStatus, Step, StepFilter};
+use crate::domain::run::{LaneId, Run, RunFilter, RunStatus, Step, StepFilter};
 use crate::domain::tool::Tool;
 use crate::store::{ReadError, Store};
 use std::collections::BTreeSet;
@@ -60,12 +63,12 @@ pub struct MessagePage {
     pub limit: usize,
     pub order: Order,
     pub group_id: Option<String>,
-    pub conversation: ConversationFilter,
+    pub conversation: ThreadFilter,
     pub include_errors: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConversationFilter {
+pub enum ThreadFilter {
     Any,
     /// Only messages in no conversation.
     Default,
@@ -483,7 +486,7 @@ fn view(house: &House, id: AgentId, relations: Relations) -> Result<Option<Agent
         Vec::new()
     };
     let pending = if relations.pending {
-        pending_at_end(store, id, &head)?
+        pending_at_end(store, id, &head.default_lane)?
     } else {
         None
     };
@@ -503,14 +506,27 @@ pub(super) fn turn_loop(store: &Store, agent: AgentId) -> Result<TurnLoop, ReadE
     Ok(agent.map_or(TurnLoop::Native, |agent| agent.agent_type.turn_loop()))
 }
 
-/// The request at the end of an agent's context that nobody has answered.
-pub(super) fn pending(store: &Store, id: AgentId) -> Result<Option<Pending>, ReadError> {
-    let head = store.head(id)?;
-    head.map_or(Ok(None), |head| pending_at_end(store, id, &head))
+/// The request at the end of a thread's context that nobody has answered.
+pub(super) fn pending(
+    store: &Store,
+    id: AgentId,
+    lane: LaneId,
+) -> Result<Option<Pending>, ReadError> {
+    let window = match lane {
+        LaneId::Default => store.head(id)?.map(|head| head.default_lane),
+        LaneId::Conversation(conversation) => store
+            .conversation_of(id, conversation)?
+            .map(|conversation| conversation.window),
+    };
+    window.map_or(Ok(None), |window| pending_at_end(store, id, &window))
 }
 
-fn pending_at_end(store: &Store, id: AgentId, head: &Head) -> Result<Option<Pending>, ReadError> {
-    let last = head.default_lane.last(2);
+fn pending_at_end(
+    store: &Store,
+    id: AgentId,
+    window: &Window,
+) -> Result<Option<Pending>, ReadError> {
+    let last = window.last(2);
     let end: Vec<Arc<Message>> = store
         .messages_at(id, last.spans())?
         .into_iter()
@@ -673,9 +689,9 @@ fn messages(store: &Store, agent: AgentId, page: &MessagePage) -> Result<Vec<Mes
                 .as_ref()
                 .is_none_or(|group| message.group_id.as_ref() == Some(group))
             && match page.conversation {
-                ConversationFilter::Any => true,
-                ConversationFilter::Default => message.conversation_id.is_none(),
-                ConversationFilter::One(id) => message.conversation_id == Some(id),
+                ThreadFilter::Any => true,
+                ThreadFilter::Default => message.conversation_id.is_none(),
+                ThreadFilter::One(id) => message.conversation_id == Some(id),
             }
     };
     let mut found = Vec::new();

@@ -1,7 +1,9 @@
 //! What an actor answers instead of doing what it was asked: expected failures, as values.
 
 use crate::domain::error::Kind;
-use crate::domain::id::{AgentId, BlockId, MessageId, ProviderId, RunId, StepId, ToolId};
+use crate::domain::id::{
+    AgentId, BlockId, ConversationId, MessageId, ProviderId, RunId, StepId, ToolId,
+};
 use crate::store::{CommitError, Condition, ReadError};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +12,8 @@ pub enum Refused {
     NoSuchAgent(AgentId),
     #[error("run {0} not found")]
     NoSuchRun(RunId),
+    #[error("conversation {0} not found")]
+    NoSuchConversation(ConversationId),
     #[error("step {0} not found")]
     NoSuchStep(StepId),
     #[error("message {0} not found")]
@@ -61,6 +65,8 @@ pub enum Refused {
     KeyReused,
     #[error("No active runs to cancel")]
     NothingToCancel,
+    #[error("No active runs found for this conversation")]
+    NoActiveRun,
     #[error("run {0} is still active")]
     RunActive(RunId),
     #[error("run {0} was not created in background mode")]
@@ -89,6 +95,7 @@ impl Refused {
         match self {
             Self::NoSuchAgent(_)
             | Self::NoSuchRun(_)
+            | Self::NoSuchConversation(_)
             | Self::NoSuchStep(_)
             | Self::NoSuchMessage(_)
             | Self::NoSuchBlock(_)
@@ -99,7 +106,9 @@ impl Refused {
             | Self::NoSuchModel(_)
             | Self::NoSuchProvider(_) => Kind::NotFound,
             Self::KeyRefused(_) => Kind::KeyRefused,
-            Self::Argument(_) | Self::BadAnswer(_) | Self::NotBackground(_) => Kind::Argument,
+            Self::Argument(_) | Self::BadAnswer(_) | Self::NoActiveRun | Self::NotBackground(_) => {
+                Kind::Argument
+            }
             Self::KeyReused | Self::OverLimit { .. } => Kind::Invalid,
             Self::LabelTaken { .. }
             | Self::ProviderNameTaken(_)

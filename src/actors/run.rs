@@ -20,7 +20,7 @@ use crate::domain::frame::{DeltaFrame, Frame};
 use crate::domain::id::{AgentId, PingId, RunId};
 use crate::domain::message::{Message, Role};
 use crate::domain::piece::{self, Piece, Reading};
-use crate::domain::run::{End, Run as Record, RunStatus, Step, StopReason, StreamMode};
+use crate::domain::run::{End, LaneId, Run as Record, RunStatus, Step, StopReason, StreamMode};
 use crate::store::{Batch, Epoch};
 use bytes::Bytes;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -94,6 +94,10 @@ impl RunHandle {
     /// The run as it was accepted.
     pub fn accepted(&self) -> Arc<Record> {
         self.shared.accepted.clone()
+    }
+
+    pub fn lane(&self) -> LaneId {
+        self.shared.accepted.lane()
     }
 
     pub fn background(&self) -> bool {

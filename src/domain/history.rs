@@ -99,6 +99,11 @@ impl Window {
             .flat_map(|span| span.first..span.first + span.count)
     }
 
+    pub fn contains(&self, sequence: u64) -> bool {
+        let holds = |span: &Span| span.first <= sequence && sequence - span.first < span.count;
+        self.spans.iter().any(holds)
+    }
+
     pub fn len(&self) -> u64 {
         self.spans.iter().map(|span| span.count).sum()
     }

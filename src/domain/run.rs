@@ -153,6 +153,12 @@ pub struct Run {
 }
 
 impl Run {
+    /// Where its messages go.
+    pub fn lane(&self) -> LaneId {
+        self.conversation_id
+            .map_or(LaneId::Default, LaneId::Conversation)
+    }
+
     /// Writes the end into the record; `now` is never before the run's acceptance.
     pub fn close(&mut self, end: &End, now: Timestamp) {
         self.status = end.stop_reason.status();
@@ -261,6 +267,8 @@ pub struct RunRequest {
     pub idempotency_key: Option<[u8; 32]>,
     /// The client marked this as a repeat (`x-stainless-retry-count` above zero).
     pub retry: bool,
+    /// The client never uses an `otid` for another send: the same list of them is the same send.
+    pub unique_otids: bool,
 }
 
 impl RunRequest {
@@ -287,6 +295,7 @@ impl RunRequest {
             body_hash: [0; 32],
             idempotency_key: None,
             retry: false,
+            unique_otids: false,
         }
     }
 }

@@ -4,6 +4,7 @@ mod agents;
 mod agents_messages;
 mod blocks;
 mod chat;
+mod conversations;
 mod core_memory;
 mod greenroom;
 mod health;
@@ -25,6 +26,7 @@ pub(super) fn api() -> Router<Facade> {
         .merge(agents_messages::routes())
         .merge(blocks::routes())
         .merge(chat::routes())
+        .merge(conversations::routes())
         .merge(core_memory::routes())
         .merge(greenroom::routes())
         .merge(health::routes())

@@ -11,8 +11,7 @@ use crate::actors::refused::Refused;
 use crate::domain::id::{AgentId, RunId};
 use crate::domain::model::ModelErrorClass;
 use crate::domain::piece::Piece;
-
-use crate::domain::run::{ErrorClass, Run, RunError, StreamMode};
+use crate::domain::run::{ErrorClass, LaneId, Run, RunError, StreamMode};
 use crate::wire::run::LettaResponse;
 use crate::wire::send::{BadSend, Send, Sending};
 use axum::Json;
@@ -30,6 +29,9 @@ pub(super) struct Turn {
     pub(super) agent: AgentId,
     pub(super) body: Send,
     repeat: Repeat,
+    lane: LaneId,
+    /// Sent on a conversation's route: a busy thread is refused, and the list of `otid`s of a background run is its name.
+    alone: bool,
 }
 
 /// By what a repeated request is known (decisions 25, 34).
@@ -75,12 +77,25 @@ impl Turn {
             agent,
             body,
             repeat,
+            lane: LaneId::Default,
+            alone: false,
+        }
+    }
+
+    /// The same, on a conversation's route (decisions 12, 25).
+    pub(super) fn in_thread(self, lane: LaneId) -> Self {
+        Self {
+            lane,
+            alone: true,
+            ..self
         }
     }
 
     /// Runs the agent and answers with the whole turn.
     pub(super) async fn blocking(self, run_type: &'static str) -> Result<Response, ApiError> {
-        self.refuse_stream_options()?;
+        if !self.alone {
+            self.refuse_stream_options()?;
+        }
         self.whole(run_type, LettaResponse::new).await
     }
 
@@ -92,7 +107,10 @@ impl Turn {
         answer: fn(&Run, Vec<Piece>) -> A,
     ) -> Result<Response, ApiError> {
         let facade = self.facade.clone();
-        let started = self.start(run_type, StreamMode::None, false, None).await?;
+        let background = self.body.background.unwrap_or(false);
+        let started = self
+            .start(run_type, StreamMode::None, background, None)
+            .await?;
         let outcome = facade.handles.directory.outcome(run_of(&started)).await?;
         let (agent, run) = (outcome.run.agent_id, outcome.run.id);
         let response = match &outcome.run.error {
@@ -150,6 +168,7 @@ impl Turn {
             None => None,
         };
         let mut request = self.body.into_domain(Sending {
+            lane: self.lane,
             run_type,
             stream,
             background,
@@ -159,10 +178,11 @@ impl Turn {
             body_hash: self.repeat.body_hash,
             idempotency_key: self.repeat.idempotency_key,
             retry: self.repeat.retry,
+            unique_otids: self.alone && background,
         })?;
         handles.images.resolve(&mut request).await?;
         let agent = handles.directory.agent(self.agent).await?;
-        Ok(agent.start_run(request, false).await?)
+        Ok(agent.start_run(request, self.alone).await?)
     }
 
     /// Options of a stream make no sense in a whole answer (wire-rules §2).

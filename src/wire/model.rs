@@ -1,6 +1,7 @@
 //! Model configurations as JSON: the deprecated whole ones, the settings that replace them, the lists.
 
 use crate::domain::agent::{CompactionChange, CompactionMode, CompactionSettings};
+use crate::domain::conversation::SentSettings;
 use crate::domain::model::{
     EmbeddingConfig as DomainEmbedding, EmbeddingInfo, LlmConfig as DomainLlm, ModelInfo,
     ModelSettings as DomainSettings, ResponseFormat as DomainFormat,
@@ -405,7 +406,7 @@ pub struct CompactionIn {
 }
 
 /// Kept as it was sent; only what reads as settings of a model is taken.
-fn settings_object<'de, D: Deserializer<'de>>(
+pub(super) fn settings_object<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<Value>>, D::Error> {
     let sent = Option::<Value>::deserialize(deserializer)?;
@@ -416,6 +417,15 @@ fn settings_object<'de, D: Deserializer<'de>>(
         ModelSettings::deserialize(sent).map_err(D::Error::custom)?;
     }
     Ok(Some(sent))
+}
+
+/// Settings that were taken by `settings_object`, with what they mean.
+pub(super) fn sent_settings(sent: Value) -> SentSettings {
+    let read = ModelSettings::deserialize(&sent).ok();
+    SentSettings {
+        read: read.map_or_else(DomainSettings::default, DomainSettings::from),
+        sent,
+    }
 }
 
 /// The settings of a summariser, as they were kept, for laying over its configuration.

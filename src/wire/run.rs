@@ -239,6 +239,10 @@ pub struct CancelRuns {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct RetrieveStream {
+    /// Whose default thread, where the conversation is `default`.
+    pub agent_id: Option<String>,
+    pub run_id: Option<String>,
+    pub otid: Option<String>,
     /// Number of the last frame that the client has.
     pub starting_after: Option<u64>,
     pub include_pings: Option<bool>,

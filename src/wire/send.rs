@@ -33,6 +33,8 @@ pub struct Send {
     pub include_pings: Option<bool>,
     pub background: Option<bool>,
     pub callback_url: Option<String>,
+    /// Whose default thread, where the path says `default`.
+    pub agent_id: Option<String>,
     /// Messages that the client sent before these and that are not taken: errors count them.
     #[serde(skip)]
     before: usize,
@@ -216,6 +218,7 @@ pub enum BadSend {
 
 /// What a send becomes beyond its body.
 pub struct Sending {
+    pub lane: LaneId,
     pub run_type: &'static str,
     pub stream: StreamMode,
     pub background: bool,
@@ -227,6 +230,7 @@ pub struct Sending {
     pub body_hash: [u8; 32],
     pub idempotency_key: Option<[u8; 32]>,
     pub retry: bool,
+    pub unique_otids: bool,
 }
 
 impl Send {
@@ -253,7 +257,7 @@ impl Send {
         }
     }
 
-    /// The request in domain words, on the agent's default thread.
+    /// The request in domain words.
     ///
     /// # Errors
     /// See `BadSend`; nothing has happened then.
@@ -274,7 +278,7 @@ impl Send {
         }
         Ok(RunRequest {
             id: RunId::new(),
-            lane: LaneId::Default,
+            lane: sending.lane,
             task: Task::Turn,
             answer,
             inputs,
@@ -293,6 +297,7 @@ impl Send {
             body_hash: sending.body_hash,
             idempotency_key: sending.idempotency_key,
             retry: sending.retry,
+            unique_otids: sending.unique_otids,
         })
     }
 
@@ -501,6 +506,7 @@ mod tests {
     fn read(body: Value) -> Result<RunRequest, BadSend> {
         let send: Send = serde_json::from_value(body).unwrap();
         send.into_domain(Sending {
+            lane: LaneId::Default,
             run_type: "send_message",
             stream: StreamMode::None,
             background: false,
@@ -510,6 +516,7 @@ mod tests {
             body_hash: [0; 32],
             idempotency_key: None,
             retry: false,
+            unique_otids: false,
         })
     }
 

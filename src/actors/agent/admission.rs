@@ -1,7 +1,7 @@
 //! Admission: whether a request becomes a run, waits for its lane, or belongs to a run that is there already.
 
 use super::commits::InFlight;
-use super::{Lane, Live, OpenRun, State};
+use super::{Live, OpenRun, State};
 use crate::actors::refused::Refused;
 use crate::actors::run::{self, RunHandle};
 use crate::domain::approval::{self, Answer, Pending};
@@ -10,12 +10,13 @@ use crate::domain::id::{MessageId, RunId};
 use crate::domain::message::{Message, Part, Role};
 use crate::domain::model::Usage;
 use crate::domain::run::{
-    Answers, Callback, ErrorClass, Inbox, Input, InputRole, Phase, Progress, Run, RunError,
+    Answers, Callback, ErrorClass, Inbox, Input, InputRole, LaneId, Phase, Progress, Run, RunError,
     RunRequest, RunStatus, Task,
 };
 use crate::store::{Batch, IdempotencyRecord};
 use ractor::{ActorId, ActorProcessingErr};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -32,6 +33,8 @@ pub enum Started {
 const SEARCHED: usize = 1_000;
 /// Hours that an idempotency key is kept.
 const KEY_HOURS: i64 = 24;
+/// Hours in which a send that is known by its `otid`s attaches to the first.
+const OTID_HOURS: i64 = 3;
 /// Seconds in which a marked retry without `otid`s is known by its body.
 const RETRY_SECONDS: i64 = 10 * 60;
 
@@ -56,21 +59,23 @@ impl State {
             Some(first) => return Ok(self.attach(first.id)),
             None => None,
         };
-        if let Some(busy) = self.lane.current.filter(|_| refuse_busy) {
+        let lane = request.lane;
+        self.open_thread(lane).await?;
+        let thread = self.threads.get(lane).ok_or(Refused::Overloaded)?;
+        if let Some(busy) = thread.lane.current.filter(|_| refuse_busy) {
             return Err(Refused::LaneBusy { run: busy }.into());
         }
-        if self.lane.queue.len() >= self.house.settings.queue_depth {
-            return Err(Refused::QueueFull {
-                agent: self.id(),
-                waiting: self.lane.queue.len(),
-            }
-            .into());
+        let waiting = thread.lane.queue.len();
+        if waiting >= self.house.settings.queue_depth {
+            let agent = self.id();
+            return Err(Refused::QueueFull { agent, waiting }.into());
         }
-        let idle = self.lane.current.is_none() && self.lane.queue.is_empty();
-        if idle && request.task == Task::Turn {
-            self.check_answer(request.answer.as_ref())
+        if thread.lane.is_free() && request.task == Task::Turn {
+            self.check_answer(lane, request.answer.as_ref())
                 .map_err(refusal)?;
         }
+        let mut conversation = thread.conversation.clone();
+        let repeats = by_otids(&request);
         let (record, inbox) = self.accept(request, first.as_deref());
         let mut head = self.head.clone();
         head.next_acceptance += 1;
@@ -78,6 +83,19 @@ impl State {
         batch.put_run(&record);
         batch.put_inbox(self.id(), &inbox.0);
         batch.put_head(self.id(), &head);
+        if let Some(conversation) = &mut conversation {
+            conversation.last_message_at = Some(record.created_at);
+            batch.put_conversation(conversation);
+        }
+        if let Some(key) = repeats {
+            let expires_at = clock::now() + jiff::SignedDuration::from_hours(OTID_HOURS);
+            let first = IdempotencyRecord {
+                run: record.id,
+                body_hash: record.body_hash,
+                expires_at,
+            };
+            batch.put_idempotency(self.id(), key, &first);
+        }
         if let Some(key) = inbox.1 {
             let expires_at = clock::now() + jiff::SignedDuration::from_hours(KEY_HOURS);
             batch.put_idempotency(
@@ -92,12 +110,15 @@ impl State {
         }
         self.write(batch).await?;
         self.head = head;
+        if let Some(thread) = self.threads.get_mut(lane) {
+            thread.conversation = conversation;
+        }
         let handle = self
             .open_run(record, inbox.0, 0, Vec::new())
             .await
             .map_err(|error| InFlight::Untrusted(error.to_string()))?;
-        self.lane.queue.push_back(handle.id());
-        self.start_next()
+        self.threads.enqueue(lane, handle.id());
+        self.start_next(lane)
             .await
             .map_err(|error| InFlight::Untrusted(error.to_string()))?;
         Ok(Started::Live {
@@ -118,6 +139,12 @@ impl State {
             if known.body_hash != request.body_hash {
                 return Err(Refused::KeyReused);
             }
+            return Ok(self.house.store.run_of(self.id(), known.run)?.map(Arc::new));
+        }
+        if let Some(key) = by_otids(request)
+            && let Some(known) = self.house.store.idempotency(self.id(), &key)?
+            && known.expires_at >= clock::now()
+        {
             return Ok(self.house.store.run_of(self.id(), known.run)?.map(Arc::new));
         }
         if !request.retry {
@@ -155,7 +182,7 @@ impl State {
         let now = clock::now();
         let in_context = |first: &Run| {
             let of_first = |message: &Arc<Message>| message.run_id == Some(first.id);
-            first.steps > 0 || self.window.iter().any(of_first)
+            first.steps > 0 || self.threads.window(request.lane).iter().any(of_first)
         };
         let committed_before = first.is_some_and(in_context);
         let otids = otids(request.answer.as_ref(), &request.inputs);
@@ -212,16 +239,21 @@ impl State {
         (record, (inbox, request.idempotency_key))
     }
 
-    /// What an answer, or none, means for the default thread as it stands.
-    fn check_answer(&self, answer: Option<&Answers>) -> Result<Option<Answer>, ErrorClass> {
+    /// What an answer, or none, means for a thread as it stands.
+    fn check_answer(
+        &self,
+        lane: LaneId,
+        answer: Option<&Answers>,
+    ) -> Result<Option<Answer>, ErrorClass> {
+        let window = self.threads.window(lane);
         match answer {
             Some(answers) => {
-                let newest = self.newest_return();
-                approval::read(&self.window, newest.as_ref(), &answers.approvals)
+                let newest = self.newest_return(lane);
+                approval::read(window, newest.as_ref(), &answers.approvals)
                     .map(Some)
                     .map_err(|bad| ErrorClass::BadAnswer(bad.to_string()))
             }
-            None => match Pending::of(&self.window) {
+            None => match Pending::of(window) {
                 Some(pending) => Err(ErrorClass::PendingApproval(pending.id())),
                 None => Ok(None),
             },
@@ -229,9 +261,9 @@ impl State {
     }
 
     /// The newest stored returns, for a context that holds none because it was compacted.
-    fn newest_return(&self) -> Option<Message> {
+    fn newest_return(&self, lane: LaneId) -> Option<Message> {
         let talks = |message: &Arc<Message>| !matches!(message.role, Role::System | Role::Summary);
-        if self.window.iter().any(talks) {
+        if self.threads.window(lane).iter().any(talks) {
             return None;
         }
         let mut newest = self
@@ -239,7 +271,11 @@ impl State {
             .store
             .messages_back(self.id(), None)
             .take(SEARCHED);
-        newest.find_map(|message| message.ok().filter(|message| message.role == Role::Tool))
+        newest.find_map(|message| {
+            message.ok().filter(|message| {
+                message.role == Role::Tool && message.conversation_id == lane.conversation()
+            })
+        })
     }
 
     /// Settles what the answer of a run whose turn it is means. One that was given before is forgotten: the turn goes on with
@@ -251,7 +287,8 @@ impl State {
         if open.inbox.progress.committed_steps > 0 || open.inbox.task != Task::Turn {
             return Ok(());
         }
-        let meant = self.check_answer(open.inbox.answer.as_ref());
+        let lane = open.inbox.lane;
+        let meant = self.check_answer(lane, open.inbox.answer.as_ref());
         let meant = meant.map_err(|class| RunError {
             detail: class.detail(),
             class,
@@ -264,7 +301,8 @@ impl State {
             (Some(Answer::Again), answer) => {
                 *answer = None;
                 let unanswered = self
-                    .window
+                    .threads
+                    .window(lane)
                     .last()
                     .is_some_and(|last| last.role == Role::User);
                 if open.inbox.inputs.is_empty() && !unanswered {
@@ -342,9 +380,12 @@ impl State {
         let Some(open) = self.open.remove(&run) else {
             return Ok(());
         };
-        self.lane.forget(run);
+        let lane = open.inbox.lane;
+        if let Some(thread) = self.threads.get_mut(lane) {
+            thread.lane.forget(run);
+        }
         self.recover(open.record, open.inbox, true).await?;
-        self.start_next().await
+        self.start_next(lane).await
     }
 }
 
@@ -360,15 +401,6 @@ impl Live {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         let place = runs.iter().position(|run| run.is_actor(actor))?;
         Some(runs.remove(place))
-    }
-}
-
-impl Lane {
-    pub(super) fn forget(&mut self, run: RunId) {
-        self.queue.retain(|queued| *queued != run);
-        if self.current == Some(run) {
-            self.current = None;
-        }
     }
 }
 
@@ -398,6 +430,24 @@ fn otids(answer: Option<&Answers>, inputs: &[Input]) -> Vec<String> {
     let answer = answer.and_then(|answer| answer.otid.clone());
     let inputs = inputs.iter().filter_map(|input| input.otid.clone());
     answer.into_iter().chain(inputs).collect()
+}
+
+/// By what a send is known whose `otid`s are never used again: its lane and the whole list, in order (decisions 25).
+fn by_otids(request: &RunRequest) -> Option<[u8; 32]> {
+    let otids = otids(request.answer.as_ref(), &request.inputs);
+    if !request.unique_otids || otids.is_empty() {
+        return None;
+    }
+    let mut hash = Sha256::new();
+    if let Some(conversation) = request.lane.conversation() {
+        hash.update(conversation.bytes());
+    }
+    for otid in otids {
+        // With its length: no two lists are spelt alike.
+        hash.update(otid.len().to_be_bytes());
+        hash.update(otid);
+    }
+    Some(hash.finalize().into())
 }
 
 fn is_restart(run: &Run) -> bool {

@@ -1,6 +1,7 @@
 //! What clients change on an agent besides sending messages.
 
 use super::commits::InFlight;
+use super::threads::place;
 use super::{State, StepCommit};
 use crate::actors::refused::Refused;
 use crate::domain::agent::{Agent, AgentChange};
@@ -11,7 +12,7 @@ use crate::domain::creation::BadAgent;
 use crate::domain::id::{BlockId, MessageId, RunId, StepId, UserId};
 use crate::domain::message::{Message, Part, Role};
 use crate::domain::rules::{self, check};
-use crate::domain::run::{Answers, End, Feedback, RunStatus, Step, StopReason};
+use crate::domain::run::{Answers, End, Feedback, LaneId, RunStatus, Step, StopReason};
 use crate::domain::step;
 use crate::domain::tool::ToolResult;
 use crate::store::{Batch, Condition};
@@ -62,7 +63,9 @@ impl State {
         self.write(batch).await?;
         self.settings = Arc::new(settings);
         self.head = head;
-        self.window = window.unwrap_or_else(|| std::mem::take(&mut self.window));
+        if let Some(window) = window {
+            self.threads.default.window = window;
+        }
         if change.blocks.is_some() {
             self.compared = None;
         }
@@ -100,7 +103,10 @@ impl State {
             ));
         }
         match window.first() {
-            Some(first) if first.role == Role::System => Ok(window),
+            // A system message belongs to one thread: it is compiled for that.
+            Some(first) if first.role == Role::System && first.conversation_id.is_none() => {
+                Ok(window)
+            }
             _ => Err(Refused::Argument(
                 "message_ids: the first message has to be a system message".to_owned(),
             )
@@ -197,7 +203,7 @@ impl State {
         let mut window: Vec<Arc<Message>> = fresh
             .clone()
             .into_iter()
-            .chain(self.window.first().cloned())
+            .chain(self.threads.default.window.first().cloned())
             .take(1)
             .collect();
         if let Some(fresh) = &fresh {
@@ -213,15 +219,16 @@ impl State {
         batch.put_head(self.id(), &head);
         self.write(batch).await?;
         self.head = head;
-        self.window = window;
+        self.threads.default.window = window;
         Ok(())
     }
 
-    /// Says no to the calls that wait at the end of the default thread, and to those that wait with them: one answer, one
-    /// message with all their returns (runs-and-streaming §7). The run that asked counts as cancelled.
-    pub(super) async fn deny_pending(&mut self) -> Result<Option<RunId>, InFlight> {
+    /// Says no to the calls that wait at the end of a thread, and to those that wait with them: one answer, one message
+    /// with all their returns (runs-and-streaming §7). The run that asked counts as cancelled.
+    pub(super) async fn deny_pending(&mut self, lane: LaneId) -> Result<Option<RunId>, InFlight> {
         self.alive()?;
-        let Some(pending) = Pending::of(&self.window) else {
+        self.open_thread(lane).await?;
+        let Some(pending) = Pending::of(self.threads.window(lane)) else {
             return Ok(None);
         };
         let now = self.stamp();
@@ -242,18 +249,25 @@ impl State {
         let mut ends = Message::new(self.id(), Role::Tool, now);
         ends.step_id = response.step_id;
         ends.run_id = response.run_id;
+        ends.conversation_id = response.conversation_id;
         ends.model.clone_from(&response.model);
         let first = words.first().map_or("", |(call, _)| &call.name);
         let ends = step::tool_message(ends, first, returns);
         let mut head = self.head.clone();
+        let thread = self.threads.get(lane);
+        let mut conversation = thread.and_then(|thread| thread.conversation.clone());
         let mut batch = Batch::of_agent(self.id(), self.live.epoch);
         let mut written = Vec::new();
         for mut message in [response, ends] {
-            head.place(&mut message, now, true);
-            batch.put_message(&message);
+            let conversation = conversation.as_mut();
+            place(&mut batch, &mut head, conversation, &mut message, now, true);
             written.push(Arc::new(message));
         }
-        if let Some(mut run) = run {
+        if let Some(conversation) = &conversation {
+            batch.put_conversation(conversation);
+        }
+        // A fork holds the request of a run that is another thread's.
+        if let Some(mut run) = run.filter(|run| run.lane() == lane) {
             run.status = RunStatus::Cancelled;
             run.stop_reason = Some(StopReason::Cancelled);
             batch.put_run(&run);
@@ -265,7 +279,10 @@ impl State {
         batch.put_head(self.id(), &head);
         self.write(batch).await?;
         self.head = head;
-        self.window.extend(written);
+        if let Some(thread) = self.threads.get_mut(lane) {
+            thread.window.extend(written);
+            thread.conversation = conversation;
+        }
         Ok(owner)
     }
 
@@ -279,6 +296,9 @@ impl State {
                 .await?;
         }
         let mut batch = Batch::of_agent(self.id(), self.live.epoch);
+        for block in self.all_isolated()? {
+            batch.delete_block(block);
+        }
         batch.bury(&self.settings);
         let written = self.write(batch).await;
         self.deleted = written.is_ok();
@@ -307,9 +327,7 @@ impl State {
         let mut batch = Batch::of_agent(self.id(), self.live.epoch);
         batch.put_message(&message);
         self.write(batch).await?;
-        if let Some(shown) = self.window.iter_mut().find(|shown| shown.id == id) {
-            *shown = Arc::new(message.clone());
-        }
+        self.threads.replace(&Arc::new(message.clone()));
         Ok(message)
     }
 
@@ -355,7 +373,7 @@ impl State {
         Ok(())
     }
 
-    fn alive(&self) -> Result<(), Refused> {
+    pub(super) fn alive(&self) -> Result<(), Refused> {
         if self.deleted {
             Err(Refused::NoSuchAgent(self.id()))
         } else {

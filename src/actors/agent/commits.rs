@@ -1,15 +1,19 @@
 //! Commits: what a step, or the end of a run, writes in one batch, and what the agent then tells.
 
+use super::threads::place;
 use super::{CallEnd, CallResult, Committed, OpenRun, Reply, State, StepCommit, Untrusted};
 use crate::actors::refused::Refused;
 use crate::domain::block::Block;
 use crate::domain::clock;
-use crate::domain::history::{Compiled, Head};
+use crate::domain::conversation::Conversation;
+use crate::domain::history::{Compiled, Head, Window};
 use crate::domain::id::{RunId, StepId};
 use crate::domain::memory::CoreMemory;
 use crate::domain::message::{Message, Role, ToolReturn, ToolStatus};
 use crate::domain::prompt::{self, PromptInput};
-use crate::domain::run::{End, Inbox, Phase, Run, RunStatus, Step, StepStatus, StopReason, Task};
+use crate::domain::run::{
+    End, Inbox, LaneId, Phase, Run, RunStatus, Step, StepStatus, StopReason, Task,
+};
 use crate::domain::step;
 use crate::store::{Batch, CallbackEntry, CommitError};
 use jiff::Timestamp;
@@ -44,8 +48,12 @@ const MOST_TRIES: u32 = 1_000;
 struct Draft {
     batch: Batch,
     head: Head,
+    lane: LaneId,
+    /// The record of the run's thread, if it is not the default one.
+    conversation: Option<Conversation>,
     /// The window starts anew with the system message (`message_buffer_autoclear`).
     forgets: bool,
+    /// The default thread's.
     system: Option<Arc<Message>>,
     inputs: Vec<Arc<Message>>,
     /// The inputs of a failed first step are kept outside the context.
@@ -64,12 +72,13 @@ impl State {
         reply: Reply<Committed>,
     ) -> Result<(), ActorProcessingErr> {
         let run = commit.run;
+        let lane = self.open.get(&run).map(|open| open.inbox.lane);
         let result = self.commit(commit).await;
         super::settle(reply, result)?;
-        if !self.open.contains_key(&run) {
-            self.start_next().await?;
+        match lane.filter(|_| !self.open.contains_key(&run)) {
+            Some(lane) => self.start_next(lane).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Writes the end that a run asked for. The first end wins: a run that has ended is left as it is.
@@ -78,9 +87,9 @@ impl State {
         let Some(open) = self.open.get(&run) else {
             return Ok(());
         };
-        let handle = open.handle.clone();
+        let (handle, lane) = (open.handle.clone(), open.inbox.lane);
         match self.commit(commit).await {
-            Ok(_) => self.start_next().await,
+            Ok(_) => self.start_next(lane).await,
             Err(InFlight::Refused(refused)) => {
                 tracing::warn!(%run, %refused, "the end of a run could not be written yet");
                 handle.close_failed();
@@ -122,9 +131,13 @@ impl State {
             .as_ref()
             .is_some_and(|end| end.stop_reason.status() == RunStatus::Failed);
         let inputs_in_context = !failed || !commit.said.is_empty();
+        let lane = open.inbox.lane;
+        let thread = self.threads.get(lane);
         let mut draft = Draft {
             batch: Batch::of_agent(self.id(), self.live.epoch),
             head: self.head.clone(),
+            lane,
+            conversation: thread.and_then(|thread| thread.conversation.clone()),
             forgets: first && inputs_in_context && self.settings.message_buffer_autoclear,
             system: None,
             inputs: Vec::new(),
@@ -134,8 +147,8 @@ impl State {
             inbox: Some(open.inbox.clone()),
         };
         if draft.forgets {
-            let system = draft.head.default_lane.first();
-            draft.head.default_lane.replace(system);
+            let system = draft.window().first();
+            draft.window().replace(system);
         }
         let inputs = if first {
             open.inbox.messages(self.id())
@@ -187,10 +200,8 @@ impl State {
         } else {
             Vec::new()
         };
-        let mut memory = CoreMemory::new(
-            newest.iter().cloned(),
-            self.house.settings.strict_block_limits,
-        );
+        let seen = self.seen_by(draft.conversation.as_ref(), newest.clone())?;
+        let mut memory = CoreMemory::new(seen, self.house.settings.strict_block_limits);
         let mut pack = |call: &CallEnd| -> ToolReturn {
             let result = match &call.result {
                 CallResult::Packed(packed) => return packed.clone(),
@@ -242,18 +253,21 @@ impl State {
     /// After the batch is written: memory follows, the run is told, an ended run leaves its lane.
     fn adopt(&mut self, draft: Draft) -> Committed {
         self.head = draft.head;
-        if draft.forgets {
-            self.window.truncate(1);
-        }
         if let Some(system) = draft.system
-            && let Some(first) = self.window.first_mut()
+            && let Some(first) = self.threads.default.window.first_mut()
         {
             *first = system;
         }
         let inputs = draft.inputs.iter().filter(|_| draft.inputs_in_context);
         let mut added: Vec<Arc<Message>> = inputs.chain(&draft.messages).cloned().collect();
         added.sort_by_key(|message| message.sequence);
-        self.window.extend(added);
+        if let Some(thread) = self.threads.get_mut(draft.lane) {
+            if draft.forgets {
+                thread.window.truncate(1);
+            }
+            thread.window.extend(added);
+            thread.conversation = draft.conversation;
+        }
         let run = draft.record.id;
         let stop = draft.record.stop_reason.filter(|_| draft.inbox.is_none());
         let ended = draft
@@ -282,8 +296,10 @@ impl State {
     }
 
     fn forget_run(&mut self, ended: &Arc<Run>) {
-        self.open.remove(&ended.id);
-        self.lane.forget(ended.id);
+        let lane = self.open.remove(&ended.id).map(|open| open.inbox.lane);
+        if let Some(thread) = lane.and_then(|lane| self.threads.get_mut(lane)) {
+            thread.lane.forget(ended.id);
+        }
         if let Some(recent) = self.recent.iter_mut().find(|run| run.id == ended.id) {
             *recent = ended.clone();
         }
@@ -430,7 +446,7 @@ impl State {
             }
             self.write(batch.relaxed()).await?;
             self.head = head;
-            if let (Some(system), Some(first)) = (system, self.window.first_mut()) {
+            if let (Some(system), Some(first)) = (system, self.threads.default.window.first_mut()) {
                 *first = system;
             }
         }
@@ -450,7 +466,7 @@ impl State {
         Ok(blocks)
     }
 
-    /// The head and system message for these blocks; no message when the text stays as it is. The time shown in the text
+    /// The head and the default thread's system message for these blocks; no message when the text stays as it is. The time shown in the text
     /// is kept unless `at` is given.
     pub(super) fn recompiled(
         &self,
@@ -466,7 +482,7 @@ impl State {
                 .collect(),
             prompt_revision: self.settings.prompt_revision,
         };
-        let Some(system) = self.window.first() else {
+        let Some(system) = self.threads.default.window.first() else {
             return Ok((head, None));
         };
         let input = PromptInput {
@@ -534,9 +550,24 @@ impl Draft {
     }
 
     fn store(&mut self, mut message: Message, now: Timestamp, in_context: bool) -> Arc<Message> {
-        self.head.place(&mut message, now, in_context);
-        self.batch.put_message(&message);
+        let conversation = self.conversation.as_mut();
+        place(
+            &mut self.batch,
+            &mut self.head,
+            conversation,
+            &mut message,
+            now,
+            in_context,
+        );
         Arc::new(message)
+    }
+
+    /// The context of the run's thread.
+    fn window(&mut self) -> &mut Window {
+        match &mut self.conversation {
+            Some(conversation) => &mut conversation.window,
+            None => &mut self.head.default_lane,
+        }
     }
 
     fn progress(&mut self, open: &OpenRun, commit: &StepCommit) {
@@ -576,6 +607,9 @@ impl Draft {
         record.total_duration_ns = u64::try_from(took.as_nanos()).ok();
         self.head.last_stop_reason = Some(end.stop_reason);
         self.head.last_run_completion = record.completed_at;
+        if let Some(conversation) = &mut self.conversation {
+            conversation.last_run_completion = record.completed_at;
+        }
         self.head.last_run_duration_ms = u64::try_from(took.as_millis()).ok();
         self.inbox = None;
     }
@@ -624,6 +658,9 @@ impl Draft {
             self.batch.put_message(system);
         }
         self.batch.put_head(id, &self.head);
+        if let Some(conversation) = &self.conversation {
+            self.batch.put_conversation(conversation);
+        }
         let only_compacts = |open: &OpenRun| open.inbox.task != Task::Turn;
         let forgotten =
             self.inbox.is_none() && state.open.get(&self.record.id).is_some_and(only_compacts);

@@ -2,6 +2,7 @@
 
 use super::State;
 use super::commits::InFlight;
+use super::threads;
 use crate::actors::refused::Refused;
 use crate::domain::id::RunId;
 use crate::domain::message::Message;
@@ -50,52 +51,68 @@ impl State {
             tokens,
         } = compaction;
         let open = self.open.get(&run).ok_or(Refused::NoSuchRun(run))?;
-        let kept = self.window.get(keep);
-        let (Some(kept), Some(system)) = (kept, self.window.first()) else {
+        let lane = open.inbox.lane;
+        let thread = self.threads.get(lane).ok_or_else(replaced)?;
+        let kept = thread.window.get(keep);
+        let (Some(kept), Some(system)) = (kept, thread.window.first()) else {
             return Err(replaced().into());
         };
-        if self.head.default_lane.version != version {
+        if self.version(lane) != version {
             return Err(replaced().into());
         }
         let kept = kept.to_vec();
         let now = self.stamp();
-        let blocks = self.newest_blocks()?;
         let mut record = open.record.clone();
         record.usage.add(call.usage);
         record.context_tokens = Some(tokens);
         let mut head = self.head.clone();
-        head.place(&mut summary, now, false);
+        let mut conversation = thread.conversation.clone();
+        let mut batch = Batch::of_agent(self.id(), self.live.epoch);
+        threads::place(
+            &mut batch,
+            &mut head,
+            conversation.as_mut(),
+            &mut summary,
+            now,
+            false,
+        );
+        let sequences = kept.iter().map(|message| message.sequence);
+        let sequences = [system.sequence, summary.sequence]
+            .into_iter()
+            .chain(sequences);
+        match &mut conversation {
+            Some(conversation) => conversation.window.replace(sequences),
+            None => head.default_lane.replace(sequences),
+        }
+        let (head, fresh) = self.compiled_anew(lane, &head, now)?;
+        let system = fresh.unwrap_or_else(|| system.clone());
         call.run_id = summary.run_id;
         call.number = SUMMARIES + summary.sequence;
-        let sequences = kept.iter().map(|message| message.sequence);
-        head.default_lane.replace(
-            [system.sequence, summary.sequence]
-                .into_iter()
-                .chain(sequences),
-        );
-        let (head, fresh) = self.recompiled(&head, &blocks, Some(now))?;
-        let system = fresh.unwrap_or_else(|| system.clone());
-        let mut batch = Batch::of_agent(self.id(), self.live.epoch);
-        batch.put_message(&summary);
         batch.put_message(&system);
         batch.put_head(self.id(), &head);
+        if let Some(conversation) = &conversation {
+            batch.put_conversation(conversation);
+        }
         batch.put_run(&record);
         batch.put_step(&call);
         self.write(batch).await?;
         let summary = Arc::new(summary);
+        let messages: Vec<Arc<Message>> = std::iter::once(summary.clone()).chain(kept).collect();
         self.head = head;
-        self.window = [system.clone(), summary.clone()]
-            .into_iter()
-            .chain(kept)
-            .collect();
+        if let Some(thread) = self.threads.get_mut(lane) {
+            thread.conversation = conversation;
+            thread.window = std::iter::once(system.clone())
+                .chain(messages.clone())
+                .collect();
+        }
         if let Some(open) = self.open.get_mut(&run) {
             open.record = record;
             open.handle.compacted(summary);
         }
         Ok(Compacted {
-            version: self.head.default_lane.version,
+            version: self.version(lane),
             system: system.text().into(),
-            messages: self.window.iter().skip(1).cloned().collect(),
+            messages,
         })
     }
 }

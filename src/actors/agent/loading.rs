@@ -1,7 +1,8 @@
 //! Activation: from disk to a live agent, and what becomes of runs that were under way (runs-and-streaming §13).
 
 use super::commits::InFlight;
-use super::{Arguments, CallEnd, Lane, Live, Mail, State, StepCommit};
+use super::threads::{Threads, context, place};
+use super::{Arguments, CallEnd, Live, Mail, State, StepCommit};
 use crate::actors::ask::Mailbox;
 use crate::actors::house::House;
 use crate::actors::refused::Refused;
@@ -72,9 +73,8 @@ pub(super) async fn load(
         live,
         settings: Arc::new(loaded.settings),
         head: loaded.head,
-        window: loaded.window,
+        threads: Threads::new(loaded.window),
         compared: None,
-        lane: Lane::default(),
         open: HashMap::new(),
         recent: loaded.recent,
         deleted: false,
@@ -85,6 +85,11 @@ pub(super) async fn load(
     for inbox in loaded.inboxes {
         let place = orphans.iter().position(|run| run.id == inbox.run_id);
         if let Some(place) = place {
+            match state.open_thread(inbox.lane).await {
+                // Its conversation is gone.
+                Err(Refused::NoSuchConversation(_)) => continue,
+                opened => opened?,
+            }
             let run = orphans.swap_remove(place);
             state.recover(run, inbox, restarts > 0).await?;
         }
@@ -102,11 +107,7 @@ fn read(house: &House, id: AgentId) -> Result<Loaded, Refused> {
         agent: id,
         detail: "its head record is missing".to_owned(),
     })?;
-    let window: Vec<Arc<Message>> = store
-        .messages_at(id, head.default_lane.spans())?
-        .into_iter()
-        .map(Arc::new)
-        .collect();
+    let window = context(house, id, &head.default_lane)?;
     if window.len() as u64 != head.default_lane.len() {
         let detail = format!(
             "{} of {} messages in context can be read",
@@ -144,7 +145,7 @@ impl State {
         let age = clock::now().duration_since(run.created_at).as_secs();
         let decision = recovery::recover(&inbox, waited_for, age);
         inbox.recoveries += 1;
-        let id = run.id;
+        let (id, lane) = (run.id, inbox.lane);
         let stored = if run.background {
             self.house.store.last_frame(self.id(), id)?
         } else {
@@ -159,12 +160,12 @@ impl State {
         let written = written.into_iter().map(Arc::new).collect();
         let handle = self.open_run(run, inbox, stored, written).await?;
         match decision {
-            Recovery::Resume => self.lane.queue.push_back(handle.id()),
+            Recovery::Resume => self.threads.enqueue(lane, handle.id()),
             Recovery::CloseCallsAndResume => {
                 if let Some(commit) = interrupted {
                     self.commit_recovered(commit).await?;
                 }
-                self.lane.queue.push_back(handle.id());
+                self.threads.enqueue(lane, handle.id());
             }
             Recovery::End(end) => {
                 self.commit_recovered(StepCommit::closing(id, end)).await?;
@@ -208,7 +209,8 @@ impl State {
                 commit.said = vec![Message::clone(assistant)];
             }
             Phase::Settling { finished, .. } => {
-                let waiting = Pending::of(&self.window).zip(inbox.answer.clone());
+                let window = self.threads.window(inbox.lane);
+                let waiting = Pending::of(window).zip(inbox.answer.clone());
                 let Some((pending, answers)) = waiting else {
                     return Ok(None);
                 };
@@ -243,6 +245,7 @@ impl State {
             run.close(&end, clock::now());
             let mut batch = Batch::of_agent(self.id(), self.live.epoch);
             batch.put_run(&run);
+            batch.delete_inbox(self.id(), run.id);
             self.house.store.commit(batch).await?;
         }
         Ok(())
@@ -295,10 +298,16 @@ pub(crate) async fn close_runs_of_faulted(
                 .as_mut()
                 .filter(|_| inbox.progress.committed_steps == 0)
             {
+                let conversation = inbox.lane.conversation();
+                let mut conversation = match conversation {
+                    Some(conversation) => house.store.conversation_of(id, conversation)?,
+                    None => None,
+                };
                 for mut message in inbox.messages(id) {
                     message.is_err = true;
-                    head.place(&mut message, clock::now(), false);
-                    batch.put_message(&message);
+                    let conversation = conversation.as_mut();
+                    let now = clock::now();
+                    place(&mut batch, head, conversation, &mut message, now, false);
                 }
                 batch.put_head(id, head);
             }

@@ -1,7 +1,7 @@
 //! Messages of an agent: send in every form, cancel, list, edit.
 
 use crate::actors::agent::{Started, TextEdit};
-use crate::actors::reads::{ConversationFilter, MessagePage, Relations};
+use crate::actors::reads::{MessagePage, Relations, ThreadFilter};
 use crate::actors::refused::Refused;
 use crate::domain::agent::AgentType;
 use crate::domain::compaction::{self, summary};
@@ -165,11 +165,30 @@ async fn cancel(
     Ok(Json(answer))
 }
 
-/// A page of the agent's history, always oldest first (decisions 5).
+/// A page of the agent's history.
 async fn list(
     State(facade): State<Facade>,
     PathId(agent): PathId<AgentId>,
     params: Params,
+) -> Answer<Vec<WireMessage>> {
+    let thread = match params.text("conversation_id").as_deref() {
+        None => ThreadFilter::Any,
+        Some("default") => ThreadFilter::Default,
+        Some(_) => ThreadFilter::One(
+            params
+                .id("conversation_id")?
+                .ok_or_else(|| ApiError::not_found("conversation not found"))?,
+        ),
+    };
+    page(&facade, agent, thread, &params).await
+}
+
+/// A page of an agent's history, or of one thread of it, always oldest first (decisions 5).
+pub(super) async fn page(
+    facade: &Facade,
+    agent: AgentId,
+    thread: ThreadFilter,
+    params: &Params,
 ) -> Answer<Vec<WireMessage>> {
     let cursor = |name: &str| -> Result<Option<MessageId>, ApiError> {
         let unknown = |text: &str| ApiError::not_found(format_args!("message {text} not found"));
@@ -178,15 +197,6 @@ async fn list(
             .map(|text| text.parse().map_err(|_| unknown(&text)))
             .transpose()
     };
-    let conversation = match params.text("conversation_id").as_deref() {
-        None => ConversationFilter::Any,
-        Some("default") => ConversationFilter::Default,
-        Some(_) => ConversationFilter::One(
-            params
-                .id("conversation_id")?
-                .ok_or_else(|| ApiError::not_found("conversation not found"))?,
-        ),
-    };
     params.ordered_by("created_at")?;
     let page = MessagePage {
         after: cursor("after")?,
@@ -194,10 +204,10 @@ async fn list(
         limit: params.limit(100)?,
         order: params.order(Order::Descending)?,
         group_id: params.text("group_id"),
-        conversation,
+        conversation: thread,
         include_errors: params.flag("include_err")?.unwrap_or(false),
     };
-    let view = view(&params)?;
+    let view = view(params)?;
     let messages = facade.handles.reads.messages(agent, page).await?;
     let text_is_reply = facade
         .handles
@@ -223,7 +233,7 @@ pub(super) fn shown(messages: Vec<Message>, reading: &Reading<'_>) -> Vec<WireMe
 }
 
 /// The view that a list's query asks for.
-fn view(params: &Params) -> Result<View, ApiError> {
+pub(super) fn view(params: &Params) -> Result<View, ApiError> {
     let default = View::default();
     let types = params.all_named(
         "include_return_message_types",

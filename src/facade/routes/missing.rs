@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, on};
 
 /// Method, path, operation.
-const MISSING: [(MethodFilter, &str, &str); 151] = [
+const MISSING: [(MethodFilter, &str, &str); 140] = [
     (
         MethodFilter::POST,
         "/_internal_search/cache-warm",
@@ -215,28 +215,6 @@ const MISSING: [(MethodFilter, &str, &str); 151] = [
         "/blocks/{block_id}/identities/detach/{identity_id}",
         "detach_identity_from_block",
     ),
-    (MethodFilter::GET, "/conversations", "list_conversations"),
-    (MethodFilter::POST, "/conversations", "create_conversation"),
-    (
-        MethodFilter::DELETE,
-        "/conversations/{conversation_id}",
-        "delete_conversation",
-    ),
-    (
-        MethodFilter::GET,
-        "/conversations/{conversation_id}",
-        "retrieve_conversation",
-    ),
-    (
-        MethodFilter::PATCH,
-        "/conversations/{conversation_id}",
-        "update_conversation",
-    ),
-    (
-        MethodFilter::POST,
-        "/conversations/{conversation_id}/cancel",
-        "cancel_conversation",
-    ),
     (
         MethodFilter::POST,
         "/conversations/{conversation_id}/compact",
@@ -244,33 +222,8 @@ const MISSING: [(MethodFilter, &str, &str); 151] = [
     ),
     (
         MethodFilter::POST,
-        "/conversations/{conversation_id}/fork",
-        "fork_conversation",
-    ),
-    (
-        MethodFilter::GET,
-        "/conversations/{conversation_id}/messages",
-        "list_conversation_messages",
-    ),
-    (
-        MethodFilter::POST,
-        "/conversations/{conversation_id}/messages",
-        "send_conversation_message",
-    ),
-    (
-        MethodFilter::POST,
         "/conversations/{conversation_id}/messages/preview-raw-payload",
         "preview_conversation_model_request",
-    ),
-    (
-        MethodFilter::POST,
-        "/conversations/{conversation_id}/recompile",
-        "recompile_conversation",
-    ),
-    (
-        MethodFilter::POST,
-        "/conversations/{conversation_id}/stream",
-        "retrieve_conversation_stream",
     ),
     (
         MethodFilter::GET,
