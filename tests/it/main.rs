@@ -12,6 +12,7 @@ mod cancel;
 mod chat;
 mod client_tools;
 mod compaction;
+mod conversations;
 mod crash;
 mod damage;
 mod decisions;

@@ -450,6 +450,73 @@ def test_blocks(client, agent):
         client.blocks.retrieve(block.id)
 
 
+def test_conversations(client, agent):
+    made = client.conversations.create(agent_id=agent.id, summary="About tea")
+    assert made.agent_id == agent.id and made.summary == "About tea" and made.last_message_at is None
+    fields = {"model": MODEL, "model_settings": {"provider_type": "openai", "temperature": 0.5}, "summary": "On coffee"}
+    changed = client.conversations.update(made.id, **fields)
+    assert (changed.model, changed.summary, changed.api_model_settings.temperature) == (MODEL, "On coffee", 0.5)
+    for tokens in (False, True):
+        chunks = list(client.conversations.messages.create(made.id, messages=user("one two"), stream_tokens=tokens))
+        assert types(chunks)[0] == "ping" and types(chunks)[-2:] == ["stop_reason", "usage_statistics"]
+        assert "".join(chunk.content for chunk in chunks if chunk.message_type == "assistant_message") == "echo: one two"
+    assert client.conversations.retrieve(made.id).last_message_at is not None
+    whole = client.post(f"/v1/conversations/{made.id}/messages", cast_to=object, body={"input": "whole", "streaming": False})
+    assert whole["messages"][0]["content"] == "echo: whole"
+
+    kinds = ["system_message", *["user_message", "assistant_message"] * 3]
+    assert types(client.conversations.messages.list(made.id, order="asc", limit=2)) == kinds
+    assert types(client.conversations.messages.list(made.id, limit=3)) == kinds[::-1]
+    fork = client.conversations.fork(made.id)
+    assert fork.id != made.id and fork.model == MODEL and fork.summary is None
+    assert len(fork.in_context_message_ids) == 7
+    assert fork.id in client.conversations.recompile(fork.id)
+    found = client.conversations.list(agent_id=agent.id)
+    assert [conversation.id for conversation in found] == [fork.id, made.id]
+    assert [conversation.id for conversation in client.conversations.list(agent_id=agent.id, after=fork.id)] == [made.id]
+    assert len(client.runs.list(conversation_id=made.id).items) == 3
+    with pytest.raises(letta_client.ConflictError, match="No active runs"):
+        client.conversations.cancel(made.id)
+    assert client.conversations.delete(made.id) is None
+    with pytest.raises(letta_client.NotFoundError):
+        client.conversations.retrieve(made.id)
+    assert types(client.conversations.messages.list(fork.id, order="asc")) == kinds
+
+    chunks = list(client.conversations.messages.create("default", agent_id=agent.id, messages=user("direct")))
+    assert "echo: direct" in [chunk.content for chunk in chunks if chunk.message_type == "assistant_message"]
+    direct = client.conversations.messages.list("default", agent_id=agent.id).items
+    assert types(direct) == ["system_message", "user_message", "assistant_message"]
+
+
+def test_a_background_stream_of_a_conversation_is_read_again(client, agent):
+    thread = client.conversations.create(agent_id=agent.id).id
+    item = {"role": "user", "content": "once", "otid": str(uuid.uuid4())}
+    first = list(client.conversations.messages.create(thread, messages=[item], background=True))
+    again = list(client.conversations.messages.create(thread, messages=[item], background=True))
+    assert [chunk.model_dump() for chunk in again] == [chunk.model_dump() for chunk in first]
+    assert types(client.conversations.messages.stream(thread, otid=item["otid"])) == types(first)
+    run_id = first[0].run_id
+    assert types(client.conversations.messages.stream(thread, run_id=run_id, starting_after=1)) == types(first)[1:]
+    assert len(client.runs.list(agent_id=agent.id).items) == 1
+    with pytest.raises(letta_client.BadRequestError, match="No active runs found"):
+        client.conversations.messages.stream(thread)
+
+
+def test_a_busy_conversation_names_its_run(client, agent):
+    thread = client.conversations.create(agent_id=agent.id).id
+    running = client.conversations.messages.create(thread, messages=user("[[silent:600]] slow"))
+    run_id = next(iter(running)).run_id
+    with pytest.raises(letta_client.ConflictError) as refused:
+        client.conversations.messages.create(thread, messages=user("now"))
+    assert refused.value.body["run_id"] == run_id
+    assert client.conversations.cancel(thread) == {run_id: "cancelled"}
+    assert "stop_reason" in types(running)
+    # Two retries of the SDK are enough for a short turn.
+    client.conversations.messages.create(thread, messages=user("[[silent:300]] slow"))
+    patient = Letta(base_url=URL, api_key="unused", max_retries=2, _strict_response_validation=True)
+    assert "assistant_message" in types(patient.conversations.messages.create(thread, messages=user("then")))
+
+
 def test_chat_completions(client, agent):
     body = {"model": agent.id, "messages": user("hi openai")}
     answer = client.post("/v1/chat/completions", cast_to=object, body=body)

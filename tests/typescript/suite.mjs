@@ -120,3 +120,30 @@ test('an approval, a denial and a tool of the client', async () => {
   }
   await client.agents.delete(agent.id);
 });
+
+test('conversations', async () => {
+  const agent = await client.agents.create({ model: 'openai/scripted', memory_blocks: [{ label: 'human', value: 'Name: Ada' }] });
+  const settings = { provider_type: 'openai', temperature: 0.5 };
+  const made = await client.conversations.create({ agent_id: agent.id, isolated_block_labels: ['human'], model: 'openai/scripted', model_settings: settings });
+  check('Conversation', made);
+  assert.equal(made.isolated_block_ids.length, 1);
+  check('Conversation', await client.conversations.update(made.id, { summary: 'About tea' }));
+  const kinds = async (stream) => { const all = []; for await (const chunk of await stream) all.push(chunk.message_type); return all; };
+  const said = user('[[tool:memory_insert {"label":"human","new_string":"x"}]] done');
+  const shown = await kinds(client.conversations.messages.create(made.id, { messages: said, background: true }));
+  assert.deepEqual(shown, ['ping', 'tool_call_message', 'tool_return_message', 'assistant_message', 'stop_reason', 'usage_statistics']);
+  assert.equal((await client.agents.blocks.retrieve('human', { agent_id: agent.id })).value, 'Name: Ada');
+  const [run] = await items(client.runs.list({ conversation_id: made.id }));
+  check('Run', run);
+  assert.deepEqual(await kinds(client.conversations.messages.stream(made.id, { run_id: run.id })), shown);
+  const listed = await items(client.conversations.messages.list(made.id, { order: 'asc' }));
+  assert.deepEqual(listed.map((m) => m.message_type), ['system_message', 'user_message', 'tool_call_message', 'tool_return_message', 'assistant_message']);
+  const fork = await client.conversations.fork(made.id);
+  check('Conversation', fork);
+  assert.match(await client.conversations.recompile(fork.id), new RegExp(fork.id));
+  for (const found of await client.conversations.list({ agent_id: agent.id })) check('Conversation', found);
+  await assert.rejects(client.conversations.cancel(made.id), (error) => error.status === 409);
+  await client.conversations.delete(made.id);
+  await assert.rejects(client.conversations.retrieve(made.id), (error) => error.status === 404);
+  await client.agents.delete(agent.id);
+});
