@@ -1,6 +1,7 @@
 //! The HTTP facade: requests become messages to actors, answers become JSON. Every handler has three movements: read the
 //! request into domain words, send one message, write the answer. No rule of the product lives here.
 
+mod compaction;
 mod delivery;
 mod error;
 mod extract;

@@ -187,12 +187,12 @@ impl Reads {
         .await
     }
 
-    /// The messages of an agent's default context, the system message first.
-    pub async fn context(&self, agent: AgentId) -> Result<Vec<Message>, Refused> {
+    /// The messages of a thread's context, the system message first.
+    pub async fn context(&self, agent: AgentId, lane: LaneId) -> Result<Vec<Message>, Refused> {
         self.read(move |house| {
-            let head = house.store.head(agent)?;
-            let head = head.ok_or(Refused::NoSuchAgent(agent))?;
-            Ok(house.store.messages_at(agent, head.default_lane.spans())?)
+            let window = window(&house.store, agent, lane)?;
+            let window = window.ok_or(Refused::NoSuchAgent(agent))?;
+            Ok(house.store.messages_at(agent, window.spans())?)
         })
         .await
     }
@@ -512,13 +512,18 @@ pub(super) fn pending(
     id: AgentId,
     lane: LaneId,
 ) -> Result<Option<Pending>, ReadError> {
-    let window = match lane {
+    let window = window(store, id, lane)?;
+    window.map_or(Ok(None), |window| pending_at_end(store, id, &window))
+}
+
+/// The context of a thread, if there is one.
+fn window(store: &Store, id: AgentId, lane: LaneId) -> Result<Option<Window>, ReadError> {
+    Ok(match lane {
         LaneId::Default => store.head(id)?.map(|head| head.default_lane),
         LaneId::Conversation(conversation) => store
             .conversation_of(id, conversation)?
             .map(|conversation| conversation.window),
-    };
-    window.map_or(Ok(None), |window| pending_at_end(store, id, &window))
+    })
 }
 
 fn pending_at_end(

@@ -172,7 +172,7 @@ async fn what_cannot_be_is_told_before_anything_happens() {
             json!({"input": "x"}),
             422,
         ),
-        ("/v1/conversations/default/compact", json!({}), 501),
+        ("/v1/conversations/default/compact", json!({}), 404),
     ] {
         let (found, answer) = world.call(Method::POST, path, Some(body)).await;
         assert_eq!(found.as_u16(), status, "{path}: {answer}");

@@ -4,17 +4,17 @@ use crate::actors::agent::{Started, TextEdit};
 use crate::actors::reads::{MessagePage, Relations, ThreadFilter};
 use crate::actors::refused::Refused;
 use crate::domain::agent::AgentType;
-use crate::domain::compaction::{self, summary};
 use crate::domain::id::{AgentId, MessageId, RunId};
 use crate::domain::message::Message;
 use crate::domain::page::Order;
 use crate::domain::piece::{self, Reading};
-use crate::domain::run::{LaneId, Run, RunRequest, RunStatus, StreamMode, View};
+use crate::domain::run::{LaneId, Run, StreamMode, View};
 use crate::facade::Facade;
+use crate::facade::compaction::compact;
 use crate::facade::error::{Answer, ApiError};
 use crate::facade::extract::{Body, Caller, OptionalBody, Params, PathId, path_id};
 use crate::facade::misfit::Misfit;
-use crate::facade::turn::{Turn, failed, run_of};
+use crate::facade::turn::Turn;
 use crate::wire::compaction::{Compact, Compacted};
 use crate::wire::edit::{BadEdit, Edit, EditIn};
 use crate::wire::message::Message as WireMessage;
@@ -95,41 +95,9 @@ async fn summarize(
     OptionalBody(body): OptionalBody<Compact>,
 ) -> Answer<Compacted> {
     let change = body.and_then(Compact::into_change);
-    let view = facade
-        .handles
-        .reads
-        .agent(agent, Relations::default())
-        .await?;
-    let settings = compaction::overridden(&view.agent.compaction, change);
-    let request = RunRequest::compaction(settings, LaneId::Default);
-    let handle = facade.handles.directory.agent(agent).await?;
-    let run = run_of(&handle.start_run(request, false).await?);
-    let outcome = facade.handles.directory.outcome(run).await?;
-    if let Some(error) = &outcome.run.error {
-        return Err(failed(error));
-    }
-    if outcome.run.status != RunStatus::Completed {
-        return Err(ApiError::argument("the compaction was cancelled"));
-    }
-    let made = outcome
-        .messages
-        .iter()
-        .find_map(|message| summary::read(message));
-    if let Some((summary, stats)) = made.and_then(|made| Some((made.text, made.stats?))) {
-        return Ok(Json(Compacted {
-            summary,
-            num_messages_before: stats.messages_count_before,
-            num_messages_after: stats.messages_count_after,
-        }));
-    }
-    // There was nothing to summarise but, perhaps, a summary.
-    let context = facade.handles.reads.context(agent).await?;
-    let summary = context.iter().find_map(summary::read);
-    Ok(Json(Compacted {
-        summary: summary.map(|summary| summary.text).unwrap_or_default(),
-        num_messages_before: context.len() as u64,
-        num_messages_after: context.len() as u64,
-    }))
+    Ok(Json(
+        compact(&facade, agent, LaneId::Default, change, false).await?,
+    ))
 }
 
 /// Cancels the named runs of an agent, or all that are active. A name that is no run's id is one that failed.

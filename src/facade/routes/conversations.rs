@@ -1,4 +1,5 @@
-//! Conversations: create, list, retrieve, modify, delete, fork; their messages, streams, cancel and recompile.
+//! Conversations: create, list, retrieve, modify, delete, fork; their messages, streams, cancel, compact
+//! and recompile.
 //!
 //! Where a path may name a thread, it is a conversation's id, or `default` with an agent's id beside it, or (older clients)
 //! the agent's id itself: the last two mean the agent's default thread.
@@ -15,12 +16,13 @@ use crate::domain::page::{Order, Page};
 use crate::domain::piece::Reading;
 use crate::domain::run::LaneId;
 use crate::facade::Facade;
+use crate::facade::compaction::compact;
 use crate::facade::error::{Answer, ApiError};
 use crate::facade::extract::{Body, Caller, OptionalBody, Params, run_id, time};
 use crate::facade::misfit::Misfit;
 use crate::facade::sse::Stream;
 use crate::facade::turn::{Turn, received};
-use crate::wire::compaction::Compact;
+use crate::wire::compaction::{Compact, Compacted};
 use crate::wire::conversation::{Conversation, CreateConversation, UpdateConversation};
 use crate::wire::message::Message;
 use crate::wire::run::RetrieveStream;
@@ -46,6 +48,10 @@ pub(super) fn routes() -> Router<Facade> {
         )
         .route("/conversations/{conversation_id}/stream", post(stream))
         .route("/conversations/{conversation_id}/cancel", post(cancel))
+        .route(
+            "/conversations/{conversation_id}/compact",
+            post(compact_thread),
+        )
         .route(
             "/conversations/{conversation_id}/recompile",
             post(recompile),
@@ -271,6 +277,18 @@ async fn recompile(
     let (agent, thread) = thread(&facade, &id, agent_id.as_deref()).await?;
     let agent = facade.handles.directory.agent(agent).await?;
     Ok(Json(agent.recompile(thread, dry).await?))
+}
+
+/// Puts a summary in the place of older messages of the thread.
+async fn compact_thread(
+    State(facade): State<Facade>,
+    Path(id): Path<String>,
+    OptionalBody(body): OptionalBody<Compact>,
+) -> Answer<Compacted> {
+    let body = body.unwrap_or_default();
+    let (agent, thread) = thread(&facade, &id, body.agent_id.as_deref()).await?;
+    let change = body.into_change();
+    Ok(Json(compact(&facade, agent, thread, change, true).await?))
 }
 
 // ── messages

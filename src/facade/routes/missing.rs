@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, on};
 
 /// Method, path, operation.
-const MISSING: [(MethodFilter, &str, &str); 140] = [
+const MISSING: [(MethodFilter, &str, &str); 139] = [
     (
         MethodFilter::POST,
         "/_internal_search/cache-warm",
@@ -214,11 +214,6 @@ const MISSING: [(MethodFilter, &str, &str); 140] = [
         MethodFilter::PATCH,
         "/blocks/{block_id}/identities/detach/{identity_id}",
         "detach_identity_from_block",
-    ),
-    (
-        MethodFilter::POST,
-        "/conversations/{conversation_id}/compact",
-        "compact_conversation",
     ),
     (
         MethodFilter::POST,
