@@ -28,6 +28,7 @@ pub mod agent;
 mod agents;
 mod ask;
 mod catalog;
+mod counts;
 pub mod directory;
 mod facade;
 #[cfg(feature = "faults")]

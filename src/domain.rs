@@ -16,6 +16,7 @@ pub mod id;
 pub mod memory;
 pub mod message;
 pub mod model;
+pub mod overview;
 pub mod page;
 pub mod piece;
 pub mod prompt;

@@ -39,6 +39,9 @@ use futures_util::future::BoxFuture;
 
 /// One model of one provider.
 pub trait Model: Send + Sync {
+    /// The request as its provider gets it, byte for byte what `answer` sends.
+    fn body(&self, request: &ModelRequest) -> Vec<u8>;
+
     /// Asks the model. Deltas come in order while it answers; the whole answer is the same whether it was streamed or not.
     /// Dropping the future closes the connection.
     fn answer<'a>(

@@ -5,6 +5,7 @@ pub mod block;
 pub mod chat;
 pub mod compaction;
 pub mod content;
+pub mod context;
 pub mod conversation;
 pub mod edit;
 pub mod message;

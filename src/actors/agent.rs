@@ -17,7 +17,7 @@ pub use self::changes::TextEdit;
 use self::commits::InFlight;
 pub(crate) use self::compaction::{Compacted, Compaction};
 pub(crate) use self::loading::close_runs_of_faulted;
-use self::threads::Threads;
+use self::threads::{Thread, Threads};
 use super::ask::{AskError, DEADLINE, Mailbox, Waiting, answer, ask, tell};
 use super::house::House;
 use super::refused::Refused;
@@ -26,13 +26,14 @@ use super::run::worker::{Context, Settling};
 use super::tree::Hung;
 use crate::domain::agent::{Agent as Settings, AgentChange, CompactionSettings};
 use crate::domain::approval::Pending;
+use crate::domain::clock;
 use crate::domain::conversation::{Conversation, ConversationChange, NewConversation};
 use crate::domain::history::Head;
 use crate::domain::id::{AgentId, ConversationId, MessageId, RunId, StepId, ToolId, UserId};
 use crate::domain::memory::Edit;
 use crate::domain::message::{Message, ToolCall, ToolReturn};
 use crate::domain::run::{
-    End, Feedback, Inbox, LaneId, Run as RunRecord, RunRequest, Step, StopReason, Task,
+    End, Feedback, Inbox, LaneId, Run as RunRecord, RunRequest, Step, StopReason, StreamMode, Task,
 };
 use crate::domain::step;
 use crate::domain::tool::ToolResult;
@@ -187,6 +188,24 @@ impl AgentHandle {
         self.ask(Msg::Refresh).await
     }
 
+    /// What the model would be sent first for this request, as its provider gets it. Nothing is sent, run or stored.
+    ///
+    /// # Errors
+    /// `PendingApproval` and `BadAnswer` as for a run; `NoSuchModel` when no provider has the model.
+    pub async fn preview(&self, request: RunRequest) -> Result<Vec<u8>, Refused> {
+        let stream = request.options.stream == StreamMode::Tokens;
+        let context = self
+            .ask(|reply| Msg::Preview(Box::new(request), reply))
+            .await?;
+        let model = self.house.providers.model(&context.config);
+        let model = model.map_err(|_| Refused::NoSuchModel(context.config.handle().to_string()))?;
+        super::reads::blocking(move || {
+            let request = super::run::request::preview(context, stream, clock::now());
+            Ok(model.body(&request))
+        })
+        .await
+    }
+
     pub async fn set_feedback(
         &self,
         step: StepId,
@@ -288,6 +307,7 @@ pub(crate) enum Msg {
     Delete(Reply<()>),
     EditMessage(MessageId, TextEdit, Reply<Message>),
     Refresh(Reply<()>),
+    Preview(Box<RunRequest>, Reply<Context>),
     SetFeedback(StepId, Option<Feedback>, Option<Vec<String>>, Reply<Step>),
     DeleteRun(RunId, Reply<()>),
     DenyPending(LaneId, Reply<Option<RunId>>),
@@ -295,7 +315,12 @@ pub(crate) enum Msg {
     Fork(LaneId, ConversationId, UserId, Reply<()>),
     ModifyConversation(ConversationId, Box<ConversationChange>, UserId, Reply<()>),
     DeleteConversation(ConversationId, Reply<()>),
-    Recompile(LaneId, bool, Reply<String>),
+    Recompile {
+        thread: LaneId,
+        now: bool,
+        dry: bool,
+        reply: Reply<String>,
+    },
     Delivered(RunId),
     // from the outbox
     CallbackEnded(RunId, Result<u16, String>, Reply<()>),
@@ -529,6 +554,7 @@ impl Actor for Agent {
             }
             Msg::EditMessage(id, edit, reply) => settle(reply, state.edit_message(id, edit).await)?,
             Msg::Refresh(reply) => settle(reply, state.refresh().await)?,
+            Msg::Preview(request, reply) => settle(reply, state.preview(*request).await)?,
             Msg::SetFeedback(step, feedback, tags, reply) => {
                 settle(reply, state.set_feedback(step, feedback, tags).await)?
             }
@@ -544,7 +570,12 @@ impl Actor for Agent {
             Msg::DeleteConversation(id, reply) => {
                 settle(reply, state.delete_conversation(id).await)?
             }
-            Msg::Recompile(lane, dry, reply) => settle(reply, state.recompile(lane, dry).await)?,
+            Msg::Recompile {
+                thread,
+                now,
+                dry,
+                reply,
+            } => settle(reply, state.recompile(thread, now, dry).await)?,
             Msg::Delivered(run) => state.delivered(run),
             Msg::CallbackEnded(run, result, reply) => {
                 settle(reply, state.callback_ended(run, result).await)?
@@ -655,8 +686,13 @@ impl State {
         let Some(thread) = self.threads.get(open.inbox.lane) else {
             return;
         };
-        let options = &open.inbox.options;
-        let started = open.inbox.progress.committed_steps > 0;
+        open.handle.start(self.context(thread, &open.inbox));
+    }
+
+    /// What the turn of an accepted request starts from.
+    fn context(&self, thread: &Thread, inbox: &Inbox) -> Context {
+        let options = &inbox.options;
+        let started = inbox.progress.committed_steps > 0;
         let system = options.override_system.clone().unwrap_or_else(|| {
             thread
                 .window
@@ -672,9 +708,9 @@ impl State {
         };
         let mut inputs = Vec::new();
         if !started {
-            inputs.extend(open.inbox.messages(self.id()).into_iter().map(Arc::new));
+            inputs.extend(inbox.messages(self.id()).into_iter().map(Arc::new));
         }
-        let settling = match &open.inbox.answer {
+        let settling = match &inbox.answer {
             Some(answers) => Pending::of(&thread.window).map(|pending| Settling {
                 pending,
                 answers: answers.clone(),
@@ -684,7 +720,7 @@ impl State {
         };
         let unstored = inputs.len();
         messages.extend(inputs);
-        let (only_compacts, compaction) = match &open.inbox.task {
+        let (only_compacts, compaction) = match &inbox.task {
             Task::Turn => (false, self.settings.compaction.clone()),
             Task::Compact(settings) => (true, CompactionSettings::clone(settings)),
         };
@@ -694,9 +730,9 @@ impl State {
             let conversation = thread.conversation.as_ref();
             conversation.map_or_else(|| agents.clone(), own)
         });
-        open.handle.start(Context {
+        Context {
             unstored,
-            version: self.version(open.inbox.lane),
+            version: self.version(inbox.lane),
             system_overridden: options.override_system.is_some(),
             compaction,
             room: thread.lane.room.clone(),
@@ -712,12 +748,12 @@ impl State {
                 .filter_map(|tool| self.house.toolbox.get(*tool))
                 .cloned()
                 .collect(),
-            client_tools: open.inbox.client_tools.as_slice().into(),
-            committed: committed_of(&thread.window, run),
+            client_tools: inbox.client_tools.as_slice().into(),
+            committed: committed_of(&thread.window, inbox.run_id),
             settling,
             max_steps: options.max_steps,
-            committed_steps: open.inbox.progress.committed_steps,
-        });
+            committed_steps: inbox.progress.committed_steps,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::agent::{AgentHandle, Live};
 use super::agents;
 use super::ask::tell;
 use super::catalog;
+use super::counts::Counts;
 use super::directory::{Phase, Slot};
 use super::outbox;
 use super::refused::Refused;
@@ -83,6 +84,7 @@ pub struct House {
     /// Which agent a dead actor was.
     pub(crate) actors: DashMap<ActorId, (AgentId, Epoch)>,
     pub(crate) runs: DashMap<RunId, RunHandle>,
+    pub(crate) counts: Counts,
     /// The present incarnations of the services that others tell things to.
     agents: RwLock<Option<ActorRef<agents::Msg>>>,
     outbox: RwLock<Option<ActorRef<outbox::Msg>>>,
@@ -112,6 +114,7 @@ impl House {
             slots: DashMap::new(),
             actors: DashMap::new(),
             runs: DashMap::new(),
+            counts: Counts::default(),
             agents: RwLock::default(),
             outbox: RwLock::default(),
             catalog: RwLock::default(),

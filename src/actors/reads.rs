@@ -7,16 +7,22 @@ pub use self::conversations::{ConversationView, ThreadPage};
 use super::directory::Directory;
 use super::house::House;
 use super::refused::Refused;
+use super::run::request;
+use super::run::worker::Context;
 use crate::domain::agent::{Agent, AgentFilter, AgentOrder, TurnLoop};
 use crate::domain::approval::Pending;
 use crate::domain::block::{Block, BlockFilter};
+use crate::domain::clock;
 use crate::domain::history::{Head, Window};
 use crate::domain::id::{AgentId, BlockId, ConversationId, MessageId, ProviderId, RunId, StepId};
 use crate::domain::message::Message;
 use crate::domain::model::Trace;
+use crate::domain::overview::Overview;
 use crate::domain::page::{Order, Page};
+use crate::domain::prompt::{self, PromptInput};
 use crate::domain::provider::{Provider, ProviderFilter};
 use crate::domain::run::{LaneId, Run, RunFilter, RunStatus, Step, StepFilter};
+use crate::domain::tokens::Counter;
 use crate::domain::tool::Tool;
 use crate::store::{ReadError, Store};
 use std::collections::BTreeSet;
@@ -207,6 +213,12 @@ impl Reads {
                 .ok_or(Refused::NoSuchMessage(id))
         })
         .await
+    }
+
+    /// What the model would be sent in a thread now, counted. The system message of the default thread is compiled for this
+    /// and not stored.
+    pub async fn overview(&self, agent: AgentId, lane: LaneId) -> Result<Overview, Refused> {
+        self.read(move |house| overview(house, agent, lane)).await
     }
 
     /// How what an agent's runs wrote is read; as the native loop's when the agent is gone.
@@ -546,6 +558,64 @@ fn attached(store: &Store, id: AgentId) -> Result<Vec<Arc<Block>>, Refused> {
         blocks.extend(store.block(link.block_id)?.map(Arc::new));
     }
     Ok(blocks)
+}
+
+fn overview(house: &House, id: AgentId, lane: LaneId) -> Result<Overview, Refused> {
+    let store = &house.store;
+    let agent = store.agent(id)?.ok_or(Refused::NoSuchAgent(id))?;
+    let damaged = || Refused::Damaged {
+        agent: id,
+        detail: "its system message is missing".to_owned(),
+    };
+    let head = store.head(id)?.ok_or_else(damaged)?;
+    let conversation = match lane {
+        LaneId::Default => None,
+        LaneId::Conversation(conversation) => {
+            let found = store.conversation_of(id, conversation)?;
+            Some(found.ok_or(Refused::NoSuchConversation(conversation))?)
+        }
+    };
+    let window = conversation.as_ref().map(|found| &found.window);
+    let window = store.messages_at(id, window.unwrap_or(&head.default_lane).spans())?;
+    let mut window = window.into_iter().map(Arc::new);
+    let system = window.next().ok_or_else(damaged)?;
+    let (config, text) = match &conversation {
+        // Its system message is left as it is (decisions 33).
+        Some(conversation) => (conversation.config(&agent.llm_config), system.text()),
+        None => {
+            let compiled = prompt::compile(&PromptInput {
+                agent: &agent,
+                blocks: &attached(store, id)?,
+                conversation_id: None,
+                compiled_at: system.created_at,
+                recall_messages: head.stored_messages.saturating_sub(head.default_lane.len()),
+            });
+            (agent.llm_config.clone(), compiled)
+        }
+    };
+    let tools = agent.tools.iter();
+    let tools = tools.filter_map(|tool| house.toolbox.get(*tool)).cloned();
+    let context = Context {
+        tools: tools.collect(),
+        config: Arc::new(config),
+        compaction: agent.compaction.clone(),
+        agent: Arc::new(agent),
+        system: text.into(),
+        messages: window.collect(),
+        client_tools: Arc::default(),
+        committed: Vec::new(),
+        settling: None,
+        unstored: 0,
+        version: 0,
+        system_overridden: false,
+        room: Arc::default(),
+        only_compacts: false,
+        max_steps: 1,
+        committed_steps: 0,
+    };
+    let request = request::preview(context, false, clock::now());
+    let count = |counter: &Counter, message: &Message| house.counts.message(counter, message);
+    Ok(Overview::of(&request, &system, head.stored_messages, count))
 }
 
 /// A damaged agent costs its own place in a list, never the list.

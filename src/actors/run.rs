@@ -5,6 +5,7 @@
 //! Restart  never. Its agent applies the recovery table to a run that dies (runs-and-streaming §13).
 
 pub(crate) mod frames;
+pub(crate) mod request;
 pub(crate) mod worker;
 
 use self::frames::Frames;

@@ -76,7 +76,7 @@ fn is_of(model: &str, family: &str) -> bool {
 }
 
 /// Counts what a model is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Counter {
     vocabulary: Option<Vocabulary>,
     /// Characters of a tool return that the model is shown.

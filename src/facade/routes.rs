@@ -4,6 +4,7 @@ mod agents;
 mod agents_messages;
 mod blocks;
 mod chat;
+mod context;
 mod conversations;
 mod core_memory;
 mod greenroom;
@@ -26,6 +27,7 @@ pub(super) fn api() -> Router<Facade> {
         .merge(agents_messages::routes())
         .merge(blocks::routes())
         .merge(chat::routes())
+        .merge(context::routes())
         .merge(conversations::routes())
         .merge(core_memory::routes())
         .merge(greenroom::routes())

@@ -11,11 +11,12 @@ use crate::actors::refused::Refused;
 use crate::domain::id::{AgentId, RunId};
 use crate::domain::model::ModelErrorClass;
 use crate::domain::piece::Piece;
-use crate::domain::run::{ErrorClass, LaneId, Run, RunError, StreamMode};
+use crate::domain::run::{ErrorClass, LaneId, Run, RunError, RunRequest, StreamMode};
 use crate::wire::run::LettaResponse;
 use crate::wire::send::{BadSend, Send, Sending};
 use axum::Json;
 use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -162,6 +163,37 @@ impl Turn {
         background: bool,
         callback_url: Option<String>,
     ) -> Result<Started, ApiError> {
+        let (facade, agent, alone) = (self.facade.clone(), self.agent, self.alone);
+        let request = self
+            .request(run_type, stream, background, callback_url)
+            .await?;
+        let agent = facade.handles.directory.agent(agent).await?;
+        Ok(agent.start_run(request, alone).await?)
+    }
+
+    /// The request to the model's provider that this would begin with, byte for byte. `streaming`: unless the body says it.
+    pub(super) async fn preview(self, streaming: bool) -> Result<Response, ApiError> {
+        let streaming = self.body.streaming.unwrap_or(streaming);
+        let stream = if streaming && self.body.stream_tokens == Some(true) {
+            StreamMode::Tokens
+        } else {
+            StreamMode::None
+        };
+        let (facade, agent) = (self.facade.clone(), self.agent);
+        let request = self.request("preview", stream, false, None).await?;
+        let agent = facade.handles.directory.agent(agent).await?;
+        let body = agent.preview(request).await?;
+        Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+    }
+
+    /// The request in domain words, its handles and images resolved.
+    async fn request(
+        self,
+        run_type: &'static str,
+        stream: StreamMode,
+        background: bool,
+        callback_url: Option<String>,
+    ) -> Result<RunRequest, ApiError> {
         let handles = &self.facade.handles;
         let override_model = match &self.body.override_model {
             Some(handle) => Some(handles.library.configure(Some(handle)).await?),
@@ -181,8 +213,7 @@ impl Turn {
             unique_otids: self.alone && background,
         })?;
         handles.images.resolve(&mut request).await?;
-        let agent = handles.directory.agent(self.agent).await?;
-        Ok(agent.start_run(request, self.alone).await?)
+        Ok(request)
     }
 
     /// Options of a stream make no sense in a whole answer (wire-rules §2).

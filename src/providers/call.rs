@@ -36,6 +36,10 @@ pub(crate) struct Remote {
 }
 
 impl Model for Remote {
+    fn body(&self, request: &ModelRequest) -> Vec<u8> {
+        self.protocol.body(request, &self.endpoint)
+    }
+
     fn answer<'a>(
         &'a self,
         request: &'a ModelRequest,
@@ -52,7 +56,7 @@ impl Remote {
         request: &ModelRequest,
         deltas: &mut (dyn FnMut(Delta) + Send),
     ) -> Result<Answer, ModelError> {
-        let body = Bytes::from(self.protocol.body(request, &self.endpoint));
+        let body = Bytes::from(Model::body(self, request));
         let limit = self.endpoint.timeouts.call();
         let deadline = Instant::now() + limit;
         let mut tries = 0;

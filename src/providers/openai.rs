@@ -37,11 +37,16 @@ impl Protocol for ChatCompletions {
     }
 }
 
+/// A request that no server gets, as one that speaks this protocol would.
+pub(crate) fn body_without_server(request: &ModelRequest) -> Vec<u8> {
+    body::bytes(request, &PLAIN, false)
+}
+
 /// The trace of an answer that no server gave, as if one that speaks this protocol had.
 pub(crate) fn trace_without_server(request: &ModelRequest, answer: &Answer) -> Trace {
     let response = answer::response(None, Some(request.config.model.clone()), answer);
     Trace {
-        request: text(body::bytes(request, &PLAIN, false)),
+        request: text(body_without_server(request)),
         response: response.to_string(),
     }
 }

@@ -49,6 +49,10 @@ const ABOUT: &str =
 pub(crate) struct Rehearsal;
 
 impl Model for Rehearsal {
+    fn body(&self, request: &ModelRequest) -> Vec<u8> {
+        openai::body_without_server(request)
+    }
+
     fn answer<'a>(
         &'a self,
         request: &'a ModelRequest,

@@ -277,7 +277,7 @@ impl<'a> From<&'a ToolReturn> for Return<'a> {
     }
 }
 
-fn status(status: ToolStatus) -> &'static str {
+pub(super) fn status(status: ToolStatus) -> &'static str {
     match status {
         ToolStatus::Success => "success",
         ToolStatus::Error => "error",

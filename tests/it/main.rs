@@ -12,6 +12,7 @@ mod cancel;
 mod chat;
 mod client_tools;
 mod compaction;
+mod context;
 mod conversations;
 mod crash;
 mod damage;

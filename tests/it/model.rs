@@ -76,7 +76,7 @@ pub(crate) struct Log {
     requests: AtomicUsize,
     /// Answers whose client went away before their end.
     aborted: AtomicUsize,
-    bodies: Mutex<VecDeque<Value>>,
+    bodies: Mutex<VecDeque<Bytes>>,
     summariser: Mutex<Summariser>,
     /// Requests that were refused as too long, by what had been said.
     overflows: Mutex<HashMap<String, usize>>,
@@ -132,7 +132,15 @@ impl Model {
 
     /// The bodies of the newest requests, oldest first.
     pub(crate) fn bodies(&self) -> Vec<Value> {
-        self.log.bodies.lock().unwrap().iter().cloned().collect()
+        let read = |body: &String| serde_json::from_str(body).unwrap();
+        self.texts().iter().map(read).collect()
+    }
+
+    /// The same as they came.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let bodies = self.log.bodies.lock().unwrap();
+        let text = |body: &Bytes| String::from_utf8(body.to_vec()).unwrap();
+        bodies.iter().map(text).collect()
     }
 
     pub(crate) fn last_body(&self) -> Value {
@@ -275,7 +283,7 @@ async fn complete(State(log): State<Arc<Log>>, headers: HeaderMap, body: Bytes) 
     let messages = request["messages"].as_array().cloned().unwrap_or_default();
     {
         let mut bodies = log.bodies.lock().unwrap();
-        bodies.push_back(request.clone());
+        bodies.push_back(body);
         let surplus = bodies.len().saturating_sub(KEPT);
         drop(bodies.drain(..surplus));
     }

@@ -1,5 +1,6 @@
 """Every operation that is built, through the official client with strict response validation."""
 
+import json
 import os
 import time
 import uuid
@@ -448,6 +449,31 @@ def test_blocks(client, agent):
     client.blocks.delete(other.id)
     with pytest.raises(letta_client.NotFoundError):
         client.blocks.retrieve(block.id)
+
+
+def test_the_system_message_is_recompiled_on_demand(client, agent):
+    # The client hands out this answer as it came: JSON.
+    recompile = lambda **options: json.loads(client.agents.recompile(agent.id, **options))
+    before = client.agents.messages.list(agent.id, order="asc", limit=1).items[0]
+    assert recompile() == before.content
+    client.agents.blocks.update("human", agent_id=agent.id, value="Name: Grace")
+    assert "Name: Grace" in recompile(dry_run=True)
+    shown = recompile(update_timestamp=True)
+    after = client.agents.messages.list(agent.id, order="asc", limit=1).items[0]
+    assert (after.id, after.content) == (before.id, shown) and "Name: Grace" in shown
+    with pytest.raises(letta_client.NotFoundError):
+        client.agents.recompile("agent-00000000-0000-4000-8000-000000000001")
+
+
+def test_what_the_model_sees(client, agent):
+    client.agents.messages.create(agent.id, messages=user("hello"))
+    context = client.get(f"/v1/agents/{agent.id}/context", cast_to=object)
+    assert context["num_messages"] == 3 and [message["role"] for message in context["messages"]] == ["system", "user", "assistant"]
+    counts = [count for name, count in context.items() if name.startswith("num_tokens_")]
+    assert context["context_window_size_current"] == sum(counts) > 0
+    path = f"/v1/agents/{agent.id}/messages/preview-raw-payload"
+    preview = client.post(path, cast_to=object, body={"messages": user("next")})
+    assert [message["content"] for message in preview["messages"]][1:] == ["hello", "echo: hello", "next"]
 
 
 def test_conversations(client, agent):

@@ -3,6 +3,7 @@
 use super::commits::InFlight;
 use super::{Live, OpenRun, State};
 use crate::actors::refused::Refused;
+use crate::actors::run::worker::Context;
 use crate::actors::run::{self, RunHandle};
 use crate::domain::approval::{self, Answer, Pending};
 use crate::domain::clock;
@@ -293,26 +294,28 @@ impl State {
             detail: class.detail(),
             class,
         })?;
-        let Some(open) = self.open.get_mut(&run) else {
-            return Ok(());
-        };
-        match (meant, &mut open.inbox.answer) {
-            (Some(Answer::Settles(_, approvals)), Some(answers)) => answers.approvals = approvals,
-            (Some(Answer::Again), answer) => {
-                *answer = None;
-                let unanswered = self
-                    .threads
-                    .window(lane)
-                    .last()
-                    .is_some_and(|last| last.role == Role::User);
-                if open.inbox.inputs.is_empty() && !unanswered {
-                    open.inbox.inputs.push(keep_alive());
-                    open.inbox.input_ids.push(MessageId::new());
-                }
-            }
-            (None, _) | (_, None) => (),
+        let window = self.threads.window(lane);
+        if let Some(open) = self.open.get_mut(&run) {
+            understand(&mut open.inbox, meant, window);
         }
         Ok(())
+    }
+
+    /// What a run on this request would start from if it had its turn now. Nothing is accepted or written.
+    pub(super) async fn preview(&mut self, request: RunRequest) -> Result<Context, InFlight> {
+        self.alive()?;
+        let lane = request.lane;
+        self.open_thread(lane).await?;
+        // The text that it would get: the system message is compared before anybody sees it (decisions 33).
+        if lane == LaneId::Default {
+            self.refresh().await?;
+        }
+        let meant = self.check_answer(lane, request.answer.as_ref());
+        let meant = meant.map_err(refusal)?;
+        let (_, (mut inbox, _)) = self.accept(request, None);
+        let thread = self.threads.get(lane).ok_or(Refused::Overloaded)?;
+        understand(&mut inbox, meant, &thread.window);
+        Ok(self.context(thread, &inbox))
     }
 
     /// An actor for an accepted run.
@@ -401,6 +404,22 @@ impl Live {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         let place = runs.iter().position(|run| run.is_actor(actor))?;
         Some(runs.remove(place))
+    }
+}
+
+/// Writes down what an answer means for the context it was given to.
+fn understand(inbox: &mut Inbox, meant: Option<Answer>, window: &[Arc<Message>]) {
+    match (meant, &mut inbox.answer) {
+        (Some(Answer::Settles(_, approvals)), Some(answers)) => answers.approvals = approvals,
+        (Some(Answer::Again), answer) => {
+            *answer = None;
+            let unanswered = window.last().is_some_and(|last| last.role == Role::User);
+            if inbox.inputs.is_empty() && !unanswered {
+                inbox.inputs.push(keep_alive());
+                inbox.input_ids.push(MessageId::new());
+            }
+        }
+        (None, _) | (_, None) => (),
     }
 }
 

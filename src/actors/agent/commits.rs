@@ -466,24 +466,37 @@ impl State {
         Ok(blocks)
     }
 
-    /// The head and the default thread's system message for these blocks; no message when the text stays as it is. The time shown in the text
-    /// is kept unless `at` is given.
+    /// The head and the default thread's system message for these blocks; no message when the text stays as it is, which is
+    /// taken for granted if nothing has changed that it was compiled from. The time shown in the text is kept unless `at` is
+    /// given.
     pub(super) fn recompiled(
         &self,
         head: &Head,
         blocks: &[Arc<Block>],
         at: Option<Timestamp>,
     ) -> Result<(Head, Option<Arc<Message>>), InFlight> {
-        let mut head = head.clone();
-        head.compiled = Compiled {
-            blocks: blocks
-                .iter()
-                .map(|block| (block.id, block.version))
-                .collect(),
-            prompt_revision: self.settings.prompt_revision,
-        };
-        let Some(system) = self.threads.default.window.first() else {
+        let compiled = self.compiled_from(blocks);
+        if compiled == self.head.compiled && at.is_none() {
+            let head = Head {
+                compiled,
+                ..head.clone()
+            };
             return Ok((head, None));
+        }
+        Ok(self.rebuilt(head, blocks, at))
+    }
+
+    /// The same, taking nothing for granted.
+    pub(super) fn rebuilt(
+        &self,
+        head: &Head,
+        blocks: &[Arc<Block>],
+        at: Option<Timestamp>,
+    ) -> (Head, Option<Arc<Message>>) {
+        let mut head = head.clone();
+        head.compiled = self.compiled_from(blocks);
+        let Some(system) = self.threads.default.window.first() else {
+            return (head, None);
         };
         let input = PromptInput {
             agent: &self.settings,
@@ -492,12 +505,9 @@ impl State {
             compiled_at: at.unwrap_or(system.created_at),
             recall_messages: head.stored_messages.saturating_sub(head.default_lane.len()),
         };
-        if head.compiled == self.head.compiled && at.is_none() {
-            return Ok((head, None));
-        }
         let text = prompt::compile(&input);
         if text == system.text() {
-            return Ok((head, None));
+            return (head, None);
         }
         let mut message = Message::clone(system);
         message.content = vec![crate::domain::message::Part::of_text(text)];
@@ -505,7 +515,15 @@ impl State {
         if let Some(at) = at {
             message.created_at = at;
         }
-        Ok((head, Some(Arc::new(message))))
+        (head, Some(Arc::new(message)))
+    }
+
+    fn compiled_from(&self, blocks: &[Arc<Block>]) -> Compiled {
+        let versions = blocks.iter().map(|block| (block.id, block.version));
+        Compiled {
+            blocks: versions.collect(),
+            prompt_revision: self.settings.prompt_revision,
+        }
     }
 
     /// Now, and never earlier than the last message.

@@ -84,7 +84,7 @@ impl State {
             Some(conversation) => conversation.window.replace(sequences),
             None => head.default_lane.replace(sequences),
         }
-        let (head, fresh) = self.compiled_anew(lane, &head, now)?;
+        let (head, fresh) = self.compiled_anew(lane, &head, Some(now))?;
         let system = fresh.unwrap_or_else(|| system.clone());
         call.run_id = summary.run_id;
         call.number = SUMMARIES + summary.sequence;

@@ -50,9 +50,16 @@ impl AgentHandle {
         self.ask(|reply| Msg::DeleteConversation(id, reply)).await
     }
 
-    /// Compiles the system message of a thread anew; `dry`: without storing it. The new text.
-    pub async fn recompile(&self, thread: LaneId, dry: bool) -> Result<String, Refused> {
-        self.ask(|reply| Msg::Recompile(thread, dry, reply)).await
+    /// Compiles the system message of a thread anew, whether or not anything has changed that it was compiled from. `now`: the
+    /// time shown in it becomes the present; `dry`: without storing it. The new text.
+    pub async fn recompile(&self, thread: LaneId, now: bool, dry: bool) -> Result<String, Refused> {
+        self.ask(|reply| Msg::Recompile {
+            thread,
+            now,
+            dry,
+            reply,
+        })
+        .await
     }
 }
 
@@ -241,44 +248,64 @@ impl State {
         Ok(blocks)
     }
 
-    pub(super) async fn recompile(&mut self, lane: LaneId, dry: bool) -> Result<String, InFlight> {
+    pub(super) async fn recompile(
+        &mut self,
+        lane: LaneId,
+        now: bool,
+        dry: bool,
+    ) -> Result<String, InFlight> {
         self.alive()?;
         self.open_thread(lane).await?;
+        let revision = self.house.store.shared_revision();
         let system = self.threads.window(lane).first().cloned();
-        let (head, compiled) = self.compiled_anew(lane, &self.head, self.stamp())?;
+        let at = now.then(|| self.stamp());
+        let (head, compiled) = self.compiled_anew(lane, &self.head, at)?;
         let text = compiled.as_ref().or(system.as_ref());
         let text = text.map(|system| system.text()).unwrap_or_default();
-        if let Some(compiled) = compiled.filter(|_| !dry) {
+        if dry {
+            return Ok(text);
+        }
+        if compiled.is_some() || head != self.head {
             let mut batch = Batch::of_agent(self.id(), self.live.epoch);
-            batch.put_message(&compiled);
             batch.put_head(self.id(), &head);
+            if let Some(compiled) = &compiled {
+                batch.put_message(compiled);
+            }
             self.write(batch).await?;
             self.head = head;
-            self.threads.replace(&compiled);
+            if let Some(compiled) = &compiled {
+                self.threads.replace(compiled);
+            }
+        }
+        if lane == LaneId::Default {
+            self.compared = Some(revision);
         }
         Ok(text)
     }
 
-    /// A thread's system message with this time in it, and the head that goes with it; none if the text stays as it is.
+    /// A thread's system message compiled anew, and the head that goes with it; none if the text stays as it is. The time
+    /// shown in the text is kept unless `at` is given.
     pub(super) fn compiled_anew(
         &self,
         lane: LaneId,
         head: &Head,
-        now: Timestamp,
+        at: Option<Timestamp>,
     ) -> Result<(Head, Option<Arc<Message>>), InFlight> {
         let blocks = self.newest_blocks()?;
         let thread = self.threads.get(lane);
         let Some(conversation) = thread.and_then(|thread| thread.conversation.as_ref()) else {
-            return self.recompiled(head, &blocks, Some(now));
+            return Ok(self.rebuilt(head, &blocks, at));
         };
         let seen = self.seen_by(Some(conversation), blocks)?;
-        let text = self.prompt_of(conversation, &seen, now);
-        let system = self.threads.window(lane).first();
-        let fresh = system.map(|system| Message {
-            content: vec![Part::of_text(text)],
-            created_at: now,
-            updated_at: clock::now(),
-            ..Message::clone(system)
+        let fresh = self.threads.window(lane).first().map(|system| {
+            let created_at = at.unwrap_or(system.created_at);
+            let text = self.prompt_of(conversation, &seen, created_at);
+            Message {
+                content: vec![Part::of_text(text)],
+                created_at,
+                updated_at: clock::now(),
+                ..Message::clone(system)
+            }
         });
         Ok((head.clone(), fresh.map(Arc::new)))
     }

@@ -7,7 +7,7 @@
 pub(crate) mod compaction;
 
 use self::compaction::Room;
-use super::Msg as RunMsg;
+use super::{Msg as RunMsg, request};
 use crate::actors::agent::{self, CallEnd, CallResult, Committed, Mail, Proviso, StepCommit};
 use crate::actors::ask::{DEADLINE, Mailbox, ask, tell};
 use crate::actors::house::House;
@@ -22,8 +22,7 @@ use crate::domain::heartbeat::{self, live::Live};
 use crate::domain::id::{AgentId, MessageId, RunId, StepId};
 use crate::domain::message::{Message, Role, ToolCall, ToolReturn};
 use crate::domain::model::{
-    Answer, Delta, LlmConfig, ModelError, ModelErrorClass, ModelRequest, ToolChoice, ToolSchema,
-    Usage,
+    Answer, Delta, LlmConfig, ModelError, ModelErrorClass, ToolChoice, ToolSchema, Usage,
 };
 use crate::domain::rules::{self, After, Called, Offer, Outcome, Rules};
 use crate::domain::run::{
@@ -203,49 +202,13 @@ struct Draft {
 
 impl Turn {
     fn new(arguments: Arguments) -> Self {
-        let schema = |tool: &Arc<dyn Tool>| {
-            let definition = tool.definition();
-            let parameters = definition
-                .json_schema
-                .get("parameters")
-                .cloned()
-                .unwrap_or_default();
-            ToolSchema {
-                name: definition.name.clone(),
-                description: definition.description.clone(),
-                parameters,
-            }
-        };
         let mut context = arguments.context;
-        let agent = context.agent.clone();
-        let turn_loop = agent.agent_type.turn_loop();
-        let heartbeats = turn_loop == TurnLoop::Heartbeat;
-        let thinks_in_arguments =
-            heartbeats && context.config.put_inner_thoughts_in_kwargs == Some(true);
-        let mut schemas: Arc<[ToolSchema]> = context.tools.iter().map(schema).collect();
-        let config = &context.config;
-        let format = config.response_format.clone();
-        let format = format.or_else(|| agent.response_format.clone());
-        let format = step::lay_format(format, &mut schemas);
-        if config.response_format != format {
-            let mut config = LlmConfig::clone(config);
-            config.response_format = format;
-            context.config = Arc::new(config);
-        }
-        if heartbeats {
-            schemas = heartbeat::schemas(&schemas, &agent.tool_rules, thinks_in_arguments);
-            for message in &mut context.messages {
-                *message = heartbeat::recalled(message, thinks_in_arguments);
-            }
-        }
-        let must_call = agent.agent_type.must_call();
-        let mut rules = Rules::new(
-            &agent.tool_rules,
-            &schemas,
-            &context.client_tools,
-            must_call,
-        );
-        rules.replay(context.committed.iter().map(AsRef::as_ref));
+        let request::Plan {
+            turn_loop,
+            thinks_in_arguments,
+            schemas,
+            rules,
+        } = request::plan(&mut context);
         let gated = schemas
             .iter()
             .filter(|tool| rules.needs_approval(&tool.name));
@@ -485,11 +448,7 @@ impl Turn {
             answers,
             follow_ups,
         } = settling;
-        // The heartbeat loop has one call, and it says whether the turn goes on.
-        let asks = pending.request.tool_calls.first().is_some_and(|call| {
-            let (call, _) = heartbeat::Call::read(call);
-            call.asks
-        });
+        let asks = request::asks(&pending);
         let due = pending
             .words(&answers.approvals)
             .into_iter()
@@ -538,7 +497,7 @@ impl Turn {
     }
 
     fn parallel_calls(&self) -> bool {
-        self.context.config.parallel_calls() && self.rules.parallel_calls()
+        request::parallel_calls(&self.context, &self.rules)
     }
 
     /// The calls on whose success an end rests, and what follows if none of them succeeds: what an edit of memory comes to
@@ -644,17 +603,8 @@ impl Turn {
 
     async fn ask_model(&mut self, draft: &mut Draft, offer: Offer) -> Result<Answer, ModelError> {
         let model = self.house.providers.model(&self.context.config)?;
-        let request = ModelRequest {
-            config: self.context.config.clone(),
-            system: self.context.system.clone(),
-            // Lent to the request and taken back: the history is not copied for a step.
-            messages: std::mem::take(&mut self.context.messages),
-            tools: offer.tools,
-            choice: offer.choice,
-            parallel_calls: self.parallel_calls(),
-            stream: self.token_stream,
-            user: self.context.agent.created_by.to_string(),
-        };
+        let (context, stream) = (&mut self.context, self.token_stream);
+        let request = request::next(context, &self.rules, offer, stream);
         draft.step.timing.llm_request_start_ns = Some(epoch_nanos());
         let asked = Instant::now();
         let mut deltas = Deltas {
@@ -888,15 +838,11 @@ struct StepOutcome {
 
 impl StepOutcome {
     fn of_words(said: Vec<Message>, after: &After) -> Self {
-        let reason = match after {
-            After::Owes(tools) => Some(rules::reminder(tools)),
-            After::GoesOn | After::Ends(_) => None,
-        };
         Self {
             said,
             calls: Vec::new(),
             stop: ends(after),
-            reason,
+            reason: request::reminder(after),
             proviso: None,
         }
     }

@@ -46,6 +46,10 @@ pub(super) fn routes() -> Router<Facade> {
             "/conversations/{conversation_id}/messages",
             get(messages).post(send),
         )
+        .route(
+            "/conversations/{conversation_id}/messages/preview-raw-payload",
+            post(preview),
+        )
         .route("/conversations/{conversation_id}/stream", post(stream))
         .route("/conversations/{conversation_id}/cancel", post(cancel))
         .route(
@@ -276,7 +280,7 @@ async fn recompile(
     let agent_id = body.and_then(|body| body.agent_id);
     let (agent, thread) = thread(&facade, &id, agent_id.as_deref()).await?;
     let agent = facade.handles.directory.agent(agent).await?;
-    Ok(Json(agent.recompile(thread, dry).await?))
+    Ok(Json(agent.recompile(thread, true, dry).await?))
 }
 
 /// Puts a summary in the place of older messages of the thread.
@@ -314,6 +318,20 @@ async fn send(
     } else {
         turn.blocking(run_type).await
     }
+}
+
+/// The request to the model's provider that a send of this body would begin with.
+async fn preview(
+    State(facade): State<Facade>,
+    caller: Caller,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    named(&id)?;
+    let (body, repeat) = received::<Send>(&facade, caller, request).await?;
+    let (agent, thread) = thread(&facade, &id, body.agent_id.as_deref()).await?;
+    let turn = Turn::new(facade, agent, body, repeat).in_thread(thread);
+    turn.preview(true).await
 }
 
 /// A page of a thread's messages. A default thread is listed like its agent's messages, any other in the order that was

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, on};
 
 /// Method, path, operation.
-const MISSING: [(MethodFilter, &str, &str); 139] = [
+const MISSING: [(MethodFilter, &str, &str); 134] = [
     (
         MethodFilter::POST,
         "/_internal_search/cache-warm",
@@ -47,11 +47,6 @@ const MISSING: [(MethodFilter, &str, &str); 139] = [
         MethodFilter::PATCH,
         "/agents/{agent_id}/archives/detach/{archive_id}",
         "detach_archive_from_agent",
-    ),
-    (
-        MethodFilter::GET,
-        "/agents/{agent_id}/context",
-        "retrieve_agent_context_window",
     ),
     (
         MethodFilter::GET,
@@ -124,16 +119,6 @@ const MISSING: [(MethodFilter, &str, &str); 139] = [
         "capture_messages",
     ),
     (
-        MethodFilter::POST,
-        "/agents/{agent_id}/messages/preview-raw-payload",
-        "preview_model_request",
-    ),
-    (
-        MethodFilter::POST,
-        "/agents/{agent_id}/recompile",
-        "recompile_agent",
-    ),
-    (
         MethodFilter::GET,
         "/agents/{agent_id}/sources",
         "list_agent_sources",
@@ -147,11 +132,6 @@ const MISSING: [(MethodFilter, &str, &str); 139] = [
         MethodFilter::PATCH,
         "/agents/{agent_id}/sources/detach/{source_id}",
         "detach_source_from_agent",
-    ),
-    (
-        MethodFilter::POST,
-        "/agents/{agent_id}/system-prompt/recompile",
-        "recompile_agent_system_prompt",
     ),
     (
         MethodFilter::PATCH,
@@ -214,11 +194,6 @@ const MISSING: [(MethodFilter, &str, &str); 139] = [
         MethodFilter::PATCH,
         "/blocks/{block_id}/identities/detach/{identity_id}",
         "detach_identity_from_block",
-    ),
-    (
-        MethodFilter::POST,
-        "/conversations/{conversation_id}/messages/preview-raw-payload",
-        "preview_conversation_model_request",
     ),
     (
         MethodFilter::GET,

@@ -1,7 +1,7 @@
 //! Making room in a context that is too full: the worker asks a summariser, the agent replaces what it summarises.
 //! A compaction that fails costs nothing that was committed; it is tried again before a later step.
 
-use super::{ModelRequest, Turn, WorkerEnd, nanos};
+use super::{Turn, WorkerEnd, nanos};
 use crate::actors::agent::{self, Compaction};
 use crate::domain::agent::{CompactionMode, CompactionSettings};
 use crate::domain::clock;
@@ -11,7 +11,7 @@ use crate::domain::compaction::{
 };
 use crate::domain::id::StepId;
 use crate::domain::message::{Message, Part, Role};
-use crate::domain::model::{LlmConfig, ModelError, ModelErrorClass, ToolChoice};
+use crate::domain::model::{LlmConfig, ModelError, ModelErrorClass, ModelRequest, ToolChoice};
 use crate::domain::run::{End, ErrorClass, RunError, Step, StepStatus, StopReason};
 use crate::domain::tokens::Counter;
 use std::sync::{Arc, PoisonError};
