@@ -33,6 +33,7 @@ pub mod directory;
 mod facade;
 #[cfg(feature = "faults")]
 pub mod faults;
+pub mod generation;
 mod house;
 pub mod images;
 pub mod library;
@@ -55,6 +56,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Handles {
     pub directory: directory::Directory,
+    pub generator: generation::Generator,
     pub library: library::LibraryHandle,
     pub reads: reads::Reads,
     pub images: images::Images,
@@ -78,6 +80,7 @@ impl Foundation {
     pub fn handles(&self) -> Handles {
         Handles {
             directory: directory::Directory::new(self.house.clone()),
+            generator: generation::Generator::new(self.house.clone()),
             library: library::LibraryHandle::new(self.house.clone(), self.seat.clone()),
             reads: reads::Reads::new(self.house.clone()),
             images: images::Images::new(self.house.clone()),

@@ -2,12 +2,14 @@
 
 pub mod agent;
 pub mod block;
+pub mod capture;
 pub mod chat;
 pub mod compaction;
 pub mod content;
 pub mod context;
 pub mod conversation;
 pub mod edit;
+pub mod generate;
 pub mod message;
 pub mod model;
 pub mod provider;

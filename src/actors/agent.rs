@@ -188,6 +188,11 @@ impl AgentHandle {
         self.ask(Msg::Refresh).await
     }
 
+    /// Stores what was said elsewhere: listed and searched, never in context.
+    pub async fn capture(&self, messages: Vec<Message>) -> Result<(), Refused> {
+        self.ask(|reply| Msg::Capture(messages, reply)).await
+    }
+
     /// What the model would be sent first for this request, as its provider gets it. Nothing is sent, run or stored.
     ///
     /// # Errors
@@ -307,6 +312,7 @@ pub(crate) enum Msg {
     Delete(Reply<()>),
     EditMessage(MessageId, TextEdit, Reply<Message>),
     Refresh(Reply<()>),
+    Capture(Vec<Message>, Reply<()>),
     Preview(Box<RunRequest>, Reply<Context>),
     SetFeedback(StepId, Option<Feedback>, Option<Vec<String>>, Reply<Step>),
     DeleteRun(RunId, Reply<()>),
@@ -554,6 +560,7 @@ impl Actor for Agent {
             }
             Msg::EditMessage(id, edit, reply) => settle(reply, state.edit_message(id, edit).await)?,
             Msg::Refresh(reply) => settle(reply, state.refresh().await)?,
+            Msg::Capture(messages, reply) => settle(reply, state.capture(messages).await)?,
             Msg::Preview(request, reply) => settle(reply, state.preview(*request).await)?,
             Msg::SetFeedback(step, feedback, tags, reply) => {
                 settle(reply, state.set_feedback(step, feedback, tags).await)?

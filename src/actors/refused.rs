@@ -81,6 +81,9 @@ pub enum Refused {
     Faulted { agent: AgentId, reason: String },
     #[error("part of the memory of agent {agent} cannot be read: {detail}")]
     Damaged { agent: AgentId, detail: String },
+    /// A model call outside of any run gave no answer; in the provider's words.
+    #[error("{0}")]
+    Model(String),
     #[error("no answer in time")]
     Timeout,
     #[error("the disk is full, nothing was written")]
@@ -122,6 +125,7 @@ impl Refused {
                 Kind::Busy
             }
             Self::Damaged { .. } => Kind::Damaged,
+            Self::Model(_) => Kind::Provider,
             Self::Timeout => Kind::Timeout,
             Self::DiskFull => Kind::Full,
             Self::Internal(_) => Kind::Internal,

@@ -22,6 +22,8 @@ pub enum Kind {
     Busy,
     /// The answer did not come in time.
     Timeout,
+    /// The model's provider failed or refused.
+    Provider,
     /// The disk is full; nothing was written.
     Full,
     /// Part of the data folder cannot be read.

@@ -111,6 +111,9 @@ pub fn summariser(config: &LlmConfig) -> String {
     }
 }
 
+/// What a model is told that is asked something outside of any agent's context.
+pub const BARE: &str = "Answer what you are asked.";
+
 /// The first words of agents that greet.
 pub const GREETING: &str =
     "Hello! I am here and I will remember what we talk about. What is on your mind?";

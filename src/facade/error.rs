@@ -123,6 +123,7 @@ fn status(kind: Kind) -> StatusCode {
         Kind::Conflict | Kind::PendingApproval | Kind::Damaged => StatusCode::CONFLICT,
         Kind::Expired => StatusCode::GONE,
         Kind::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Provider => StatusCode::BAD_GATEWAY,
         Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
         Kind::Full => StatusCode::INSUFFICIENT_STORAGE,
         Kind::Missing => StatusCode::NOT_IMPLEMENTED,
@@ -134,7 +135,7 @@ fn status(kind: Kind) -> StatusCode {
 fn code(kind: Kind) -> &'static str {
     match kind {
         Kind::NotFound => "NOT_FOUND: ",
-        Kind::Invalid => "",
+        Kind::Invalid | Kind::Provider => "",
         Kind::Argument => "INVALID_ARGUMENT: ",
         Kind::KeyRefused => "",
         Kind::Conflict | Kind::PendingApproval | Kind::Damaged => "CONFLICT: ",

@@ -1,6 +1,6 @@
-//! What an agent's model sees: overview, recompile, preview.
+//! What an agent's model sees, and calls of it outside of turns: overview, recompile, preview, generate, capture.
 
-use crate::model::{offered, texts};
+use crate::model::{choice, offered, texts};
 use crate::turns::{approve, asked, deny, insert, tool, user};
 use crate::world::World;
 use reqwest::Method;
@@ -32,6 +32,10 @@ impl World {
             "{text}"
         );
         text
+    }
+
+    async fn generate(&self, agent: &str, body: Value) -> (u16, Value) {
+        self.ask(Method::POST, agent, "generate", body).await
     }
 
     /// The text of the system message as it is listed.
@@ -464,5 +468,203 @@ async fn while_no_memory_changes_each_request_begins_with_the_bytes_of_the_one_b
         assert_eq!(before.0, after.0);
         assert_eq!(before.1, after.1[..before.1.len()]);
         assert!(before.1.len() < after.1.len());
+    }
+}
+
+// ── generate
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generated_answer_has_nothing_of_the_agent_and_is_stored_nowhere() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    world.send(&agent, "hello").await;
+    let stored = world.history(&agent).await;
+    let body = json!({"prompt": "say hi", "system_prompt": "Be brief."});
+    let (status, answer) = world.generate(&agent, body).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(
+        (&answer["content"], &answer["model"]),
+        (&json!("echo: say hi"), &json!("scripted"))
+    );
+    let usage = &answer["usage"];
+    assert_eq!(
+        (
+            &usage["total_tokens"],
+            &usage["step_count"],
+            &usage["context_tokens"]
+        ),
+        (&json!(18), &json!(0), &Value::Null)
+    );
+    let sent = world.model.last_body();
+    assert_eq!(
+        (texts(&sent, "system"), texts(&sent, "user")),
+        (vec!["Be brief.".to_owned()], vec!["say hi".to_owned()])
+    );
+    assert_eq!(
+        (
+            sent["messages"].as_array().unwrap().len(),
+            offered(&sent).len()
+        ),
+        (2, 0)
+    );
+    assert_eq!(world.history(&agent).await, stored);
+    assert_eq!(
+        world
+            .get(&format!("/v1/steps/?agent_id={agent}"))
+            .await
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_is_answered_by_the_arguments_of_one_forced_call() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    let schema =
+        json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]});
+    let body = |prompt: &str| json!({"prompt": prompt, "response_schema": schema});
+    let (status, answer) = world
+        .generate(&agent, body(r#"[[tool:answer {"name": "Ada"}]]"#))
+        .await;
+    assert_eq!(
+        (status, &answer["content"]),
+        (200, &json!(r#"{"name": "Ada"}"#))
+    );
+    let sent = world.model.last_body();
+    assert_eq!(choice(&sent), "must call answer");
+    assert_eq!(sent["tools"][0]["function"]["parameters"], schema);
+    let (status, answer) = world.generate(&agent, body("just talk")).await;
+    assert_eq!(status, 502, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_generated_says_why() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    for (agent, body, expected) in [
+        (UNKNOWN, json!({"prompt": "hi"}), 404),
+        (
+            &agent,
+            json!({"prompt": "hi", "override_model": "nobody/model"}),
+            404,
+        ),
+        (
+            &agent,
+            json!({"prompt": "hi", "override_model": "greenroom/rehearsal"}),
+            200,
+        ),
+        (&agent, json!({"prompt": ""}), 422),
+        (&agent, json!({"prompt": " \n"}), 422),
+        (&agent, json!({}), 422),
+        (&agent, json!({"prompt": "hi", "response_schema": [1]}), 422),
+        (&agent, json!({"prompt": "[[error:401]]"}), 502),
+        (&agent, json!({"prompt": "[[rubbish]]"}), 502),
+    ] {
+        let (status, answer) = world.generate(agent, body.clone()).await;
+        assert_eq!(status, expected, "{body}: {answer}");
+        assert!(status == 200 || answer["detail"].is_string(), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_generation_holds_up_nobody_and_ends_with_its_client() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    let slow = world
+        .http
+        .post(format!("{}/v1/agents/{agent}/generate", world.base))
+        .json(&json!({"prompt": "[[silent:60000]]"}));
+    let slow = tokio::spawn(slow.send());
+    let asked = || async { world.model.requests() == 1 };
+    world.until("the question", asked).await;
+    world.send(&agent, "hello").await;
+    slow.abort();
+    let aborted = || async { world.model.aborted() == 1 };
+    world.until("the end of the call", aborted).await;
+}
+
+// ── capture
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_captured_exchange_is_listed_and_searched_and_not_in_context() {
+    let mut world = World::new().await;
+    let agent = world.agent(&[]).await;
+    let path = format!("/v1/agents/{agent}/messages/capture");
+    let body = json!({
+        "provider": "anthropic",
+        "model": "claude-sonnet-4-5",
+        "request_messages": [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "Where is the lighthouse?"},
+        ],
+        "response_dict": {"content": [{"type": "text", "text": "On the hill."}]},
+    });
+    let answer = world.post(&path, body).await;
+    assert_eq!(
+        answer,
+        json!({"success": true, "messages_created": 2, "run_ids": []})
+    );
+    world.kill();
+    world.start().await;
+    let shown: Vec<Value> = world.history(&agent).await;
+    let said: Vec<(&Value, &Value)> = shown[1..]
+        .iter()
+        .map(|message| (&message["message_type"], &message["content"]))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (&json!("user_message"), &json!("Where is the lighthouse?")),
+            (&json!("assistant_message"), &json!("On the hill.")),
+        ]
+    );
+    let state = world.get(&format!("/v1/agents/{agent}")).await;
+    assert_eq!(state["message_ids"].as_array().unwrap().len(), 1);
+    let overview = world.overview(&agent).await;
+    assert_eq!(
+        (&overview["num_messages"], &overview["num_recall_memory"]),
+        (&json!(1), &json!(3))
+    );
+    let search = tool(r#"conversation_search {"query":"lighthouse"}"#);
+    let answer = world.send(&agent, &format!("{search} x")).await;
+    assert!(
+        answer["messages"][1]["tool_return"]
+            .as_str()
+            .unwrap()
+            .contains("Where is the lighthouse?"),
+        "{answer}"
+    );
+    let sent = world.model.bodies();
+    assert!(!sent[0].to_string().contains("hill"));
+
+    for (agent, body, expected) in [
+        (
+            UNKNOWN,
+            json!({"provider": "x", "model": "m", "request_messages": [], "response_dict": {}}),
+            404,
+        ),
+        (
+            &agent,
+            json!({"provider": "x", "model": "m", "request_messages": []}),
+            422,
+        ),
+        (
+            &agent,
+            json!({"provider": "x", "model": "m", "request_messages": ["hi"], "response_dict": {}}),
+            422,
+        ),
+        (
+            &agent,
+            json!({"provider": "x", "model": "m", "request_messages": [], "response_dict": {}}),
+            200,
+        ),
+    ] {
+        let (status, answer) = world
+            .ask(Method::POST, agent, "messages/capture", body.clone())
+            .await;
+        assert_eq!(status, expected, "{body}: {answer}");
     }
 }

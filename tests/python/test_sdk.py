@@ -476,6 +476,24 @@ def test_what_the_model_sees(client, agent):
     assert [message["content"] for message in preview["messages"]][1:] == ["hello", "echo: hello", "next"]
 
 
+def test_a_model_without_its_agent(client, agent):
+    path = f"/v1/agents/{agent.id}/generate"
+    answer = client.post(path, cast_to=object, body={"prompt": "say hi"})
+    assert answer["content"] == "echo: say hi" and answer["usage"]["message_type"] == "usage_statistics"
+    with pytest.raises(letta_client.APIStatusError) as refused:
+        client.post(path, cast_to=object, body={"prompt": "[[error:401]]"})
+    assert refused.value.status_code == 502
+    said = {
+        "provider": "anthropic",
+        "model": "claude-sonnet-4-5",
+        "request_messages": user("captured?"),
+        "response_dict": {"content": "captured"},
+    }
+    path = f"/v1/agents/{agent.id}/messages/capture"
+    assert client.post(path, cast_to=object, body=said)["messages_created"] == 2
+    assert [message.content for message in client.agents.messages.list(agent.id, limit=2).items] == ["captured?", "captured"]
+
+
 def test_conversations(client, agent):
     made = client.conversations.create(agent_id=agent.id, summary="About tea")
     assert made.agent_id == agent.id and made.summary == "About tea" and made.last_message_at is None

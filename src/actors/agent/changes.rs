@@ -223,6 +223,22 @@ impl State {
         Ok(())
     }
 
+    /// Stores messages outside the context.
+    pub(super) async fn capture(&mut self, messages: Vec<Message>) -> Result<(), InFlight> {
+        self.alive()?;
+        let now = self.stamp();
+        let mut head = self.head.clone();
+        let mut batch = Batch::of_agent(self.id(), self.live.epoch);
+        for mut message in messages {
+            message.agent_id = self.id();
+            place(&mut batch, &mut head, None, &mut message, now, false);
+        }
+        batch.put_head(self.id(), &head);
+        self.write(batch).await?;
+        self.head = head;
+        Ok(())
+    }
+
     /// Says no to the calls that wait at the end of a thread, and to those that wait with them: one answer, one message
     /// with all their returns (runs-and-streaming §7). The run that asked counts as cancelled.
     pub(super) async fn deny_pending(&mut self, lane: LaneId) -> Result<Option<RunId>, InFlight> {

@@ -4,6 +4,7 @@ use crate::actors::agent::{Started, TextEdit};
 use crate::actors::reads::{MessagePage, Relations, ThreadFilter};
 use crate::actors::refused::Refused;
 use crate::domain::agent::AgentType;
+use crate::domain::clock;
 use crate::domain::id::{AgentId, MessageId, RunId};
 use crate::domain::message::Message;
 use crate::domain::page::Order;
@@ -15,6 +16,7 @@ use crate::facade::error::{Answer, ApiError};
 use crate::facade::extract::{Body, Caller, OptionalBody, Params, PathId, path_id};
 use crate::facade::misfit::Misfit;
 use crate::facade::turn::Turn;
+use crate::wire::capture::{Capture, Captured};
 use crate::wire::compaction::{Compact, Compacted};
 use crate::wire::edit::{BadEdit, Edit, EditIn};
 use crate::wire::message::Message as WireMessage;
@@ -32,6 +34,7 @@ pub(super) fn routes() -> Router<Facade> {
         .route("/agents/{agent_id}/messages/stream", post(stream))
         .route("/agents/{agent_id}/messages/async", post(start))
         .route("/agents/{agent_id}/messages/cancel", post(cancel))
+        .route("/agents/{agent_id}/messages/capture", post(capture))
         .route("/agents/{agent_id}/summarize", post(summarize))
         .route("/agents/{agent_id}/messages/{message_id}", patch(edit))
 }
@@ -131,6 +134,19 @@ async fn cancel(
         );
     }
     Ok(Json(answer))
+}
+
+/// Stores an exchange with a model that took place elsewhere.
+async fn capture(
+    State(facade): State<Facade>,
+    PathId(agent): PathId<AgentId>,
+    Body(body): Body<Capture>,
+) -> Answer<Captured> {
+    let messages = body.into_domain(agent, clock::now());
+    let captured = Captured::new(messages.len());
+    let agent = facade.handles.directory.agent(agent).await?;
+    agent.capture(messages).await?;
+    Ok(Json(captured))
 }
 
 /// A page of the agent's history.

@@ -1,16 +1,20 @@
-//! What an agent's model sees: the overview of its context, its system message, the request that it would be sent.
+//! What an agent's model sees: the overview of its context, its system message, the request that it would be sent; and its
+//! model without all of that.
 
+use crate::actors::generation::Prompt;
 use crate::domain::id::{AgentId, ConversationId};
 use crate::domain::run::LaneId;
 use crate::facade::Facade;
 use crate::facade::error::{Answer, ApiError};
-use crate::facade::extract::{Caller, Params, PathId};
+use crate::facade::extract::{Body, Caller, Params, PathId};
 use crate::facade::turn::Turn;
 use crate::wire::context::Overview;
+use crate::wire::generate::{Generate, Generated};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use serde_json::Value;
 
 pub(super) fn routes() -> Router<Facade> {
     Router::new()
@@ -24,6 +28,7 @@ pub(super) fn routes() -> Router<Facade> {
             "/agents/{agent_id}/messages/preview-raw-payload",
             post(preview),
         )
+        .route("/agents/{agent_id}/generate", post(generate))
 }
 
 /// What the model would be sent now, in its parts, and what each of them costs.
@@ -65,4 +70,35 @@ async fn preview(
 ) -> Result<Response, ApiError> {
     let turn = Turn::read(facade, agent, caller, request).await?;
     turn.preview(false).await
+}
+
+/// Asks the agent's model, or another one, without anything of the agent.
+async fn generate(
+    State(facade): State<Facade>,
+    PathId(agent): PathId<AgentId>,
+    Body(body): Body<Generate>,
+) -> Result<Response, ApiError> {
+    if body.prompt.trim().is_empty() {
+        let loc = ["body", "prompt"];
+        let message = "String should have at least 1 character";
+        return Err(ApiError::invalid(
+            &loc,
+            "string_too_short",
+            message,
+            body.prompt,
+        ));
+    }
+    let model = match &body.override_model {
+        Some(handle) => Some(facade.handles.library.configure(Some(handle)).await?),
+        None => None,
+    };
+    let prompt = Prompt {
+        text: body.prompt,
+        system: body.system_prompt.filter(|system| !system.is_empty()),
+        model,
+        schema: body.response_schema.map(Value::Object),
+    };
+    let generated = facade.handles.generator.generate(agent, prompt).await?;
+    let answer = Generated::new(generated.text, generated.model, generated.usage);
+    Ok(Json(answer).into_response())
 }

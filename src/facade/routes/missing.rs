@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, on};
 
 /// Method, path, operation.
-const MISSING: [(MethodFilter, &str, &str); 134] = [
+const MISSING: [(MethodFilter, &str, &str); 132] = [
     (
         MethodFilter::POST,
         "/_internal_search/cache-warm",
@@ -94,11 +94,6 @@ const MISSING: [(MethodFilter, &str, &str); 134] = [
         "detach_folder_from_agent",
     ),
     (
-        MethodFilter::POST,
-        "/agents/{agent_id}/generate",
-        "generate_completion",
-    ),
-    (
         MethodFilter::GET,
         "/agents/{agent_id}/groups",
         "list_groups_for_agent",
@@ -112,11 +107,6 @@ const MISSING: [(MethodFilter, &str, &str); 134] = [
         MethodFilter::PATCH,
         "/agents/{agent_id}/identities/detach/{identity_id}",
         "detach_identity_from_agent",
-    ),
-    (
-        MethodFilter::POST,
-        "/agents/{agent_id}/messages/capture",
-        "capture_messages",
     ),
     (
         MethodFilter::GET,
