@@ -9,6 +9,7 @@ pub mod compaction;
 pub mod conversation;
 pub mod creation;
 pub mod error;
+pub mod forced;
 pub mod frame;
 pub mod heartbeat;
 pub mod history;

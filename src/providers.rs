@@ -42,6 +42,11 @@ pub trait Model: Send + Sync {
     /// The request as its provider gets it, byte for byte what `answer` sends.
     fn body(&self, request: &ModelRequest) -> Vec<u8>;
 
+    /// Whether its provider makes the model call something where the request says that it must.
+    fn forces(&self, _request: &ModelRequest) -> bool {
+        true
+    }
+
     /// Asks the model. Deltas come in order while it answers; the whole answer is the same whether it was streamed or not.
     /// Dropping the future closes the connection.
     fn answer<'a>(

@@ -29,6 +29,10 @@ impl Protocol for Messages {
         body::bytes(request)
     }
 
+    fn forces(&self, request: &ModelRequest) -> bool {
+        !body::thinks(&request.config)
+    }
+
     fn reader<'d>(
         &self,
         _request: &ModelRequest,

@@ -40,6 +40,10 @@ impl Model for Remote {
         self.protocol.body(request, &self.endpoint)
     }
 
+    fn forces(&self, request: &ModelRequest) -> bool {
+        self.protocol.forces(request)
+    }
+
     fn answer<'a>(
         &'a self,
         request: &'a ModelRequest,

@@ -19,6 +19,11 @@ pub(crate) trait Protocol: std::fmt::Debug + Send + Sync {
     /// shorter one, so that providers find their prefix caches.
     fn body(&self, request: &ModelRequest, endpoint: &Endpoint) -> Vec<u8>;
 
+    /// Whether the model is made to call something where the request says that it must.
+    fn forces(&self, _request: &ModelRequest) -> bool {
+        true
+    }
+
     /// Tries after the first (runs-and-streaming §9).
     fn repeats(&self) -> u32 {
         3

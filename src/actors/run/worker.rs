@@ -7,7 +7,7 @@
 pub(crate) mod compaction;
 
 use self::compaction::Room;
-use super::{Msg as RunMsg, request};
+use super::{Msg as RunMsg, asking, request};
 use crate::actors::agent::{self, CallEnd, CallResult, Committed, Mail, Proviso, StepCommit};
 use crate::actors::ask::{DEADLINE, Mailbox, ask, tell};
 use crate::actors::house::House;
@@ -628,13 +628,13 @@ impl Turn {
                     }
                     None => deltas.tell(delta),
                 };
-                let answer = model.answer(&request, &mut tell).await;
+                let answer = asking::answer(&*model, &request, &mut tell).await;
                 for shown in live.map(Live::finish).unwrap_or_default() {
                     deltas.tell(shown);
                 }
                 answer
             }
-            false => model.answer(&request, &mut |_| ()).await,
+            false => asking::answer(&*model, &request, &mut |_| ()).await,
         };
         draft.step.timing.llm_request_ns = Some(nanos(asked.elapsed()));
         self.context.messages = request.messages;

@@ -212,6 +212,11 @@ impl<'a> Tool<'a> {
     }
 }
 
+/// Whether the model is asked to think: then it can be forced to nothing.
+pub(crate) fn thinks(config: &LlmConfig) -> bool {
+    thinking(config).is_some()
+}
+
 /// How the model is to think: as far as it can, and if the configuration says so.
 fn thinking(config: &LlmConfig) -> Option<Thinking> {
     let claude = Claude::named(&config.model).filter(|claude| claude.thinks())?;
