@@ -320,5 +320,13 @@ pub fn message(mut message: Message, reason: &str, time: Timestamp, timezone: &s
     message
 }
 
+/// Whether a message is one of those.
+pub fn is_message(message: &Message) -> bool {
+    let of_user = message.role == Role::User;
+    let text = of_user.then(|| message.text()).unwrap_or_default();
+    let envelope = text.starts_with('{').then(|| serde_json::from_str(&text));
+    matches!(envelope, Some(Ok(Value::Object(envelope))) if envelope.get("type").is_some_and(|kind| kind == "heartbeat"))
+}
+
 #[cfg(test)]
 mod tests;

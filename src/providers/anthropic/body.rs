@@ -15,6 +15,10 @@ use std::borrow::Cow;
 /// Every request needs a limit.
 const DEFAULT_MAX_TOKENS: u64 = 4_096;
 const MIN_BUDGET_TOKENS: u64 = 1_024;
+/// Tools of one request that a model is held to the schemas of, and what these may leave open together: Anthropic makes
+/// a grammar of all of them.
+const MAX_STRICT_TOOLS: usize = 15;
+const MAX_OPTIONAL: usize = 24;
 /// The window of a model that nobody asked for more, in tokens.
 const USUAL_WINDOW_TOKENS: u64 = 200_000;
 
@@ -62,6 +66,8 @@ struct Tool<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     description: &'a str,
     input_schema: Value,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    strict: bool,
 }
 
 #[derive(Serialize)]
@@ -95,6 +101,10 @@ pub(crate) fn betas(request: &ModelRequest) -> Vec<&'static str> {
         ),
         (has_budget, "interleaved-thinking-2025-05-14"),
         (effort(config).is_some(), "effort-2025-11-24"),
+        (
+            tools(request).iter().any(|tool| tool.item.strict),
+            "structured-outputs-2025-11-13",
+        ),
         (
             is_long && claude.is_some_and(Claude::takes_a_million),
             "context-1m-2025-08-07",
@@ -152,10 +162,27 @@ fn tools(request: &ModelRequest) -> Vec<Marked<Tool<'_>>> {
         }
         _ => all.collect(),
     };
-    offered
-        .into_iter()
-        .map(|tool| Marked::new(Tool::new(tool)))
-        .collect()
+    let mut tools: Vec<Tool<'_>> = offered.into_iter().map(Tool::new).collect();
+    let takes_strict = Claude::named(&request.config.model).is_some_and(Claude::takes_strict);
+    if request.config.strict && takes_strict {
+        make_strict(&mut tools);
+    }
+    tools.into_iter().map(Marked::new).collect()
+}
+
+/// Has the model held to the schemas of those tools whose schemas it can be held to, as far as one request may.
+fn make_strict(tools: &mut [Tool<'_>]) {
+    let (mut left, mut optional) = (MAX_STRICT_TOOLS, MAX_OPTIONAL);
+    for tool in tools {
+        let Some(closed) = schema::closed(&tool.input_schema) else {
+            continue;
+        };
+        if left == 0 || closed.optional > optional {
+            continue;
+        }
+        (left, optional) = (left - 1, optional - closed.optional);
+        (tool.input_schema, tool.strict) = (closed.schema, true);
+    }
 }
 
 fn has_tool(request: &ModelRequest, name: &str) -> bool {
@@ -200,6 +227,7 @@ impl<'a> Tool<'a> {
             name: &tool.name,
             description: &tool.description,
             input_schema: schema::non_null(&tool.parameters),
+            strict: false,
         }
     }
 
@@ -208,6 +236,7 @@ impl<'a> Tool<'a> {
             name: NO_TOOL,
             description: "",
             input_schema: json!({"type": "object"}),
+            strict: false,
         }
     }
 }

@@ -67,6 +67,15 @@ impl Claude {
         }
     }
 
+    /// Whether it can be held to the schema of a tool.
+    pub(crate) fn takes_strict(self) -> bool {
+        match self.size {
+            Size::Opus => self.version >= (4, 1),
+            Size::Sonnet | Size::Haiku => self.version >= (4, 5),
+            Size::Other => false,
+        }
+    }
+
     /// Whether it takes a million tokens when asked to.
     pub(crate) fn takes_a_million(self) -> bool {
         match self.size {

@@ -3,6 +3,7 @@
 //! only as it came.
 
 use super::Thinking;
+use crate::domain::heartbeat;
 use crate::domain::message::{Image, Message, Part, ToolOutput, ToolReturn, ToolStatus};
 use crate::domain::model::{LlmConfig, ModelRequest};
 use crate::providers::image::Picture;
@@ -38,7 +39,7 @@ enum Role {
 #[derive(Debug, Serialize)]
 pub(crate) struct Marked<T> {
     #[serde(flatten)]
-    item: T,
+    pub(crate) item: T,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_control: Option<CacheControl>,
 }
@@ -194,6 +195,9 @@ impl<'a> Conversation<'a> {
         for entry in transcript::entries(&stored) {
             match entry {
                 Entry::System(message) => self.say(Role::User, event(message)),
+                Entry::User(message) if self.goes_on(message) => {
+                    self.append_to_result(message);
+                }
                 Entry::User(message) => {
                     let blocks = message.content.iter().filter_map(block);
                     self.say(Role::User, blocks.collect());
@@ -223,6 +227,24 @@ impl<'a> Conversation<'a> {
                 role,
                 content: blocks.collect(),
             }),
+        }
+    }
+
+    /// Whether a message only says that the turn goes on after a call. To a model that thinks, words of the user would
+    /// begin another turn, in which it is not shown what it thought before the call.
+    fn goes_on(&self, message: &Message) -> bool {
+        let last = self.said.last().and_then(|last| last.content.last());
+        let after_result = last.is_some_and(|block| block.item.is_result());
+        self.replays && after_result && heartbeat::is_message(message)
+    }
+
+    fn append_to_result(&mut self, message: &'a Message) {
+        let last = self
+            .said
+            .last_mut()
+            .and_then(|last| last.content.last_mut());
+        if let Some(Block::ToolResult { content, .. }) = last.map(|block| &mut block.item) {
+            content.extend(message.content.iter().filter_map(block));
         }
     }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::domain::clock;
+use crate::domain::heartbeat;
 use crate::domain::id::AgentId;
 use crate::domain::message::{
     Image, Message, Part, Role, ToolCall, ToolOutput, ToolReturn, ToolStatus,
@@ -220,6 +221,28 @@ fn a_turn_that_began_without_thinking_goes_on_without() {
 }
 
 #[test]
+fn what_says_that_a_turn_goes_on_joins_the_result_before_it_while_the_model_thinks() {
+    let goes_on = |reason: &str| {
+        let empty = message(Role::User, Vec::new());
+        heartbeat::message(empty, reason, clock::now(), "UTC")
+    };
+    let contents = |thinks: bool| {
+        let mut request = request(SONNET, |config| config.enable_reasoner = thinks);
+        let own = said(SONNET, vec![thought("hm", Some("sig"))], &[("a", "{}")]);
+        let step = [own, returned(&[("a", packed("x"))]), goes_on("Go on.")];
+        request.messages.extend(shared(step));
+        let sent = sent(&request);
+        assert_eq!(sent.get("thinking").is_some(), thinks);
+        sent["messages"][2]["content"].as_array().unwrap().clone()
+    };
+    let joined = contents(true);
+    assert_eq!(joined.len(), 1);
+    let words = joined[0]["content"][1]["text"].as_str().unwrap();
+    assert!(words.contains("Go on."), "{words}");
+    assert_eq!(contents(false).len(), 2);
+}
+
+#[test]
 fn thinking_has_its_budget_within_the_limit_and_its_own_temperature() {
     let body = |model: &str, change: fn(&mut LlmConfig)| sent(&request(model, change));
     let plain = body(SONNET, |config| config.temperature = 0.3);
@@ -292,6 +315,31 @@ fn tools_are_chosen_freely_by_a_model_that_thinks_and_as_told_by_one_that_does_n
         choice(false, ToolChoice::Must, false).0,
         json!({"type": "any", "disable_parallel_tool_use": true})
     );
+}
+
+#[test]
+fn a_model_is_held_to_schemas_that_allow_it_when_the_configuration_says_so() {
+    let held = |model: &str, strict: bool, open: usize| {
+        let mut request = request(model, |config| config.strict = strict);
+        let numbered = (0..20).map(|number| tool(&format!("t{number}")));
+        let mut tools: Vec<ToolSchema> = numbered.collect();
+        for tool in &mut tools[..open] {
+            tool.parameters = json!({"type": "object", "additionalProperties": {"type": "string"}});
+        }
+        request.tools = tools.into();
+        let asked = betas(&request).contains(&"structured-outputs-2025-11-13");
+        let tools = sent(&request)["tools"].as_array().unwrap().clone();
+        let strict = tools.iter().filter(|tool| tool["strict"] == true);
+        let count = strict
+            .inspect(|tool| assert_eq!(tool["input_schema"]["additionalProperties"], false))
+            .count();
+        assert_eq!(asked, count > 0);
+        count
+    };
+    assert_eq!(held(SONNET, true, 0), 15);
+    assert_eq!(held(SONNET, true, 10), 10);
+    assert_eq!(held(SONNET, false, 0), 0);
+    assert_eq!(held("claude-3-7-sonnet-latest", true, 0), 0);
 }
 
 #[test]
