@@ -35,6 +35,7 @@ use crate::domain::message::{Message, ToolCall, ToolReturn};
 use crate::domain::run::{
     End, Feedback, Inbox, LaneId, Run as RunRecord, RunRequest, Step, StopReason, StreamMode, Task,
 };
+use crate::domain::skill;
 use crate::domain::step;
 use crate::domain::tool::ToolResult;
 use crate::store::Epoch;
@@ -733,10 +734,16 @@ impl State {
         };
         let agents = &self.settings.llm_config;
         let own = |conversation: &Conversation| conversation.config(agents);
-        let config = options.override_model.clone().unwrap_or_else(|| {
+        let mut config = options.override_model.clone().unwrap_or_else(|| {
             let conversation = thread.conversation.as_ref();
             conversation.map_or_else(|| agents.clone(), own)
         });
+        options.tokens.lay_over(&mut config);
+        // What replaces the system text replaces all of it.
+        let skills = match &options.override_system {
+            Some(_) => Arc::default(),
+            None => skill::section(&options.client_skills).into(),
+        };
         Context {
             unstored,
             version: self.version(inbox.lane),
@@ -747,6 +754,7 @@ impl State {
             agent: self.settings.clone(),
             config: Arc::new(config),
             system: system.into(),
+            skills,
             messages,
             tools: self
                 .settings

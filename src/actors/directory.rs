@@ -198,6 +198,7 @@ impl Directory {
                 turn_loop: super::reads::turn_loop(&store, run.agent_id)?,
                 run: Arc::new(run),
                 messages,
+                tokens: Vec::new(),
                 shows_summaries: false,
             })))
         };

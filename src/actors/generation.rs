@@ -151,6 +151,7 @@ mod tests {
             calls: calls.iter().map(call).collect(),
             finish: Finish::Stop,
             usage: Usage::default(),
+            tokens: None,
             trace: Trace::default(),
         }
     }

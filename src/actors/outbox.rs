@@ -173,6 +173,7 @@ async fn send(house: &House, id: RunId) -> Result<u16, String> {
             turn_loop: super::reads::turn_loop(&store, run.agent_id)?,
             run: Arc::new(run),
             messages,
+            tokens: Vec::new(),
             shows_summaries: false,
         }))
     });

@@ -601,6 +601,7 @@ fn overview(house: &House, id: AgentId, lane: LaneId) -> Result<Overview, Refuse
         compaction: agent.compaction.clone(),
         agent: Arc::new(agent),
         system: text.into(),
+        skills: Arc::default(),
         messages: window.collect(),
         client_tools: Arc::default(),
         committed: Vec::new(),

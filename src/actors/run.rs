@@ -19,10 +19,11 @@ use super::tree::Hung;
 use crate::domain::agent::TurnLoop;
 use crate::domain::clock;
 use crate::domain::frame::{DeltaFrame, Frame};
-use crate::domain::id::{AgentId, PingId, RunId};
+use crate::domain::id::{AgentId, PingId, RunId, StepId};
 use crate::domain::message::{Message, Role};
 use crate::domain::piece::{self, Piece, Reading};
 use crate::domain::run::{End, LaneId, Run as Record, RunStatus, Step, StopReason, StreamMode};
+use crate::domain::token_data::{TokenData, TokenReport};
 use crate::store::{Batch, Epoch};
 use bytes::Bytes;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -38,6 +39,8 @@ pub struct Outcome {
     pub messages: Vec<Arc<Message>>,
     /// How its messages are to be read.
     pub turn_loop: TurnLoop,
+    /// What its model's server told of the tokens of each step. Nothing of a recorded run.
+    pub tokens: Vec<(StepId, TokenData)>,
     /// Whether summaries are shown as such; who reads a recorded run did not say.
     pub shows_summaries: bool,
 }
@@ -52,6 +55,10 @@ impl Outcome {
             .into_iter()
             .flat_map(|message| piece::pieces(message, &reading))
             .collect()
+    }
+
+    pub fn token_report(&self) -> TokenReport {
+        TokenReport::new(&self.tokens, self.output())
     }
 
     /// What the run itself wrote: no inputs.
@@ -203,6 +210,7 @@ pub(crate) enum Msg {
         calls: Vec<(String, String)>,
     },
     ToolStarted(String),
+    TokensTold(StepId, TokenData),
     CallReturned(String, agent::CallEnd),
     // from itself
     FramesStored,
@@ -255,6 +263,7 @@ pub(crate) struct State {
     /// The end that the agent was asked to write.
     closing: Option<End>,
     messages: Vec<Arc<Message>>,
+    tokens: Vec<(StepId, TokenData)>,
     waiting: Vec<RpcReplyPort<Arc<Outcome>>>,
     cancelling: Vec<RpcReplyPort<RunStatus>>,
     numbering: Numbering,
@@ -391,6 +400,7 @@ impl Actor for Run {
             step: None,
             closing: None,
             messages: arguments.written,
+            tokens: Vec::new(),
             waiting: Vec::new(),
             cancelling: Vec::new(),
             numbering: Numbering {
@@ -431,6 +441,7 @@ impl Actor for Run {
             Msg::Delta(delta) => state.delta(delta),
             Msg::ToolsStarted { said, calls } => state.tools_started(said, calls),
             Msg::ToolStarted(tool) => state.plate.tool(Some(tool)),
+            Msg::TokensTold(step, tokens) => state.tokens.push((step, tokens)),
             Msg::CallReturned(id, end) => state.call_returned(id, end),
             Msg::FramesStored => state.frames_stored(),
             Msg::GraceOver => state.grace_over(),
@@ -574,6 +585,7 @@ impl State {
             run: run.clone(),
             messages: std::mem::take(&mut self.messages),
             turn_loop: self.turn_loop,
+            tokens: std::mem::take(&mut self.tokens),
             shows_summaries: self.shows_summaries,
         });
         *self

@@ -49,6 +49,7 @@ mod tests {
                 total_tokens: 5,
                 ..Usage::default()
             },
+            tokens: None,
             trace: Trace::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! Language models as an agent is configured with them, and what one call of them takes and gives.
 
 use super::message::{Message, Part, ToolCall};
+use super::token_data::TokenData;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -236,6 +237,8 @@ pub struct Answer {
     pub calls: Vec<ToolCall>,
     pub finish: Finish,
     pub usage: Usage,
+    /// Of its single tokens, where that was asked for and the server knows them.
+    pub tokens: Option<TokenData>,
     /// What was sent and what came back, for `GET /v1/steps/{id}/trace`.
     pub trace: Trace,
 }

@@ -5,6 +5,8 @@ use super::clock;
 use super::id::{AgentId, ConversationId, MessageId, RunId, StepId, ToolId};
 use super::message::{Approval, Message, Part, Role, ToolReturn};
 use super::model::{LlmConfig, ModelErrorClass, ToolSchema, Usage};
+use super::skill::ClientSkill;
+use super::token_data::TokenWish;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -288,6 +290,8 @@ impl RunRequest {
                 include_compaction_messages: true,
                 override_model: None,
                 override_system: None,
+                client_skills: Vec::new(),
+                tokens: TokenWish::default(),
             },
             background: false,
             run_type: "summarize".to_owned(),
@@ -312,6 +316,9 @@ pub struct RunOptions {
     pub override_model: Option<LlmConfig>,
     /// Replaces the system text for this run only.
     pub override_system: Option<String>,
+    /// Skills of the client, for this run only.
+    pub client_skills: Vec<ClientSkill>,
+    pub tokens: TokenWish,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

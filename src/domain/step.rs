@@ -349,6 +349,7 @@ mod tests {
                 calls: Vec::new(),
                 finish,
                 usage: Usage::default(),
+                tokens: None,
                 trace: Trace::default(),
             };
             next(&mut answer, true)

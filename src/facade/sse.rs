@@ -218,6 +218,7 @@ impl Reading {
             turn_loop: reads.turn_loop(run.agent_id).await?,
             run: run.into(),
             messages: messages.into_iter().map(Into::into).collect(),
+            tokens: Vec::new(),
             shows_summaries: false,
         })
     }

@@ -12,6 +12,7 @@ use crate::domain::id::{AgentId, RunId};
 use crate::domain::model::ModelErrorClass;
 use crate::domain::piece::Piece;
 use crate::domain::run::{ErrorClass, LaneId, Run, RunError, RunRequest, StreamMode};
+use crate::domain::token_data::TokenReport;
 use crate::wire::run::LettaResponse;
 use crate::wire::send::{BadSend, Send, Sending};
 use axum::Json;
@@ -105,7 +106,7 @@ impl Turn {
     pub(super) async fn whole<A: Serialize>(
         self,
         run_type: &'static str,
-        answer: fn(&Run, Vec<Piece>) -> A,
+        answer: fn(&Run, Vec<Piece>, TokenReport) -> A,
     ) -> Result<Response, ApiError> {
         let facade = self.facade.clone();
         let background = self.body.background.unwrap_or(false);
@@ -116,7 +117,12 @@ impl Turn {
         let (agent, run) = (outcome.run.agent_id, outcome.run.id);
         let response = match &outcome.run.error {
             Some(error) => failed(error).into_response(),
-            None => Json(answer(&outcome.run, outcome.pieces())).into_response(),
+            None => Json(answer(
+                &outcome.run,
+                outcome.pieces(),
+                outcome.token_report(),
+            ))
+            .into_response(),
         };
         Ok(when_delivered(response, move || {
             delivered(&facade, agent, run)

@@ -339,6 +339,7 @@ impl<'d> Accumulator<'d> {
                 .collect(),
             finish,
             usage: self.usage,
+            tokens: None,
             trace: Trace::default(),
         })
     }

@@ -36,6 +36,8 @@ pub(crate) struct Dialect {
     pub(crate) replay: Replay,
     /// Whether `tool_choice` may name a function; otherwise a named tool becomes `required`.
     pub(crate) names_tools: bool,
+    /// Whether the server can tell the ids of the tokens of an answer; others may refuse to be asked.
+    pub(crate) tells_token_ids: bool,
     /// The header that carries the key; `authorization` as a bearer token if there is none.
     pub(crate) key_header: Option<&'static str>,
     /// Headers of every request, whatever is asked.
@@ -83,6 +85,7 @@ pub(crate) const PLAIN: Dialect = Dialect {
     output_limit: OutputLimit::MaxCompletionTokens,
     replay: Replay::WhenKnown,
     names_tools: true,
+    tells_token_ids: false,
     key_header: None,
     headers: &[],
     protocol: &ChatCompletions,
@@ -91,6 +94,12 @@ pub(crate) const PLAIN: Dialect = Dialect {
 /// Servers that know only `max_tokens`.
 const OLDER: Dialect = Dialect {
     output_limit: OutputLimit::MaxTokens,
+    ..PLAIN
+};
+
+/// Servers for models that one may look into.
+const OPEN_WEIGHTS: Dialect = Dialect {
+    tells_token_ids: true,
     ..PLAIN
 };
 
@@ -165,7 +174,7 @@ pub(crate) const VENDORS: [Vendor; 13] = [
         key_variable: None,
         base_variables: &["VLLM_API_BASE"],
         public_base: None,
-        dialect: PLAIN,
+        dialect: OPEN_WEIGHTS,
     },
     Vendor {
         name: "sglang",
@@ -174,7 +183,7 @@ pub(crate) const VENDORS: [Vendor; 13] = [
         key_variable: None,
         base_variables: &["SGLANG_API_BASE"],
         public_base: None,
-        dialect: PLAIN,
+        dialect: OPEN_WEIGHTS,
     },
     Vendor {
         name: "lmstudio_openai",

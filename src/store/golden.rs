@@ -18,6 +18,7 @@ use crate::domain::id::{BlockId, RunId};
 use crate::domain::model::Trace;
 use crate::domain::provider::ProviderKey;
 use crate::domain::run::Task;
+use crate::domain::token_data::TokenWish;
 use bytes::Bytes;
 use std::fmt::{Debug, Write};
 use std::path::Path;
@@ -66,6 +67,9 @@ fn is_still_read<T: Stored + PartialEq + Debug>(version: u8, value: &T) {
 #[test]
 fn older_versions_are_still_read() {
     let mut inbox = testing::fixed_inbox();
+    inbox.options.client_skills = Vec::new();
+    inbox.options.tokens = TokenWish::default();
+    is_still_read(2, &inbox);
     inbox.task = Task::Turn;
     inbox.answer = None;
     inbox.client_tools = Vec::new();

@@ -6,7 +6,7 @@ use super::codec::{self, Kind, Stored, Unreadable};
 use super::keys::{self, section};
 use super::messages::{ApprovalV1, MessageV1, ToolReturnV1};
 use super::record::{Record, record};
-use super::runs::{InputV1, RunOptionsV1, StopReasonV1};
+use super::runs::{InputV1, RunOptionsV1, RunOptionsV2, StopReasonV1};
 use super::{ReadError, Store};
 use crate::domain::id::{AgentId, RunId};
 use crate::domain::model::ToolSchema;
@@ -28,9 +28,26 @@ struct InboxV1 {
     recoveries: u32,
 }
 
+/// Before a run's options knew of skills and tokens.
+#[derive(Encode, Decode)]
+struct InboxV2 {
+    run_id: [u8; 16],
+    lane: LaneIdV1,
+    task: TaskV1,
+    accepted: u64,
+    answer: Option<AnswersV1>,
+    inputs: Vec<InputV1>,
+    input_ids: Vec<[u8; 16]>,
+    client_tools: Vec<ToolSchemaV1>,
+    options: RunOptionsV1,
+    resume: bool,
+    progress: ProgressV1,
+    recoveries: u32,
+}
+
 record! {
     #[derive(Encode, Decode)]
-    struct InboxV2 for Inbox {
+    struct InboxV3 for Inbox {
         run_id: [u8; 16],
         lane: LaneIdV1,
         task: TaskV1,
@@ -39,7 +56,7 @@ record! {
         inputs: Vec<InputV1>,
         input_ids: Vec<[u8; 16]>,
         client_tools: Vec<ToolSchemaV1>,
-        options: RunOptionsV1,
+        options: RunOptionsV2,
         resume: bool,
         progress: ProgressV1,
         recoveries: u32,
@@ -84,15 +101,22 @@ record! {
 
 impl Stored for Inbox {
     const KIND: Kind = Kind::Inbox;
-    const VERSION: u8 = 2;
-    type Newest = InboxV2;
+    const VERSION: u8 = 3;
+    type Newest = InboxV3;
 
     fn older(version: u8, payload: &[u8]) -> Result<Self, Unreadable> {
-        if version != 1 {
-            return Err(Unreadable(format!("an inbox record of version {version}")));
-        }
-        let old: InboxV1 = codec::read(payload)?;
-        let newer = InboxV2 {
+        let second = match version {
+            1 => codec::read::<InboxV1>(payload)?.into(),
+            2 => codec::read::<InboxV2>(payload)?,
+            _ => return Err(Unreadable(format!("an inbox record of version {version}"))),
+        };
+        InboxV3::from(second).into_domain()
+    }
+}
+
+impl From<InboxV1> for InboxV2 {
+    fn from(old: InboxV1) -> Self {
+        Self {
             run_id: old.run_id,
             lane: old.lane,
             task: TaskV1::Turn,
@@ -105,8 +129,26 @@ impl Stored for Inbox {
             resume: old.resume,
             progress: old.progress,
             recoveries: old.recoveries,
-        };
-        newer.into_domain()
+        }
+    }
+}
+
+impl From<InboxV2> for InboxV3 {
+    fn from(old: InboxV2) -> Self {
+        Self {
+            run_id: old.run_id,
+            lane: old.lane,
+            task: old.task,
+            accepted: old.accepted,
+            answer: old.answer,
+            inputs: old.inputs,
+            input_ids: old.input_ids,
+            client_tools: old.client_tools,
+            options: old.options.into(),
+            resume: old.resume,
+            progress: old.progress,
+            recoveries: old.recoveries,
+        }
     }
 }
 

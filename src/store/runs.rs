@@ -14,6 +14,8 @@ use crate::domain::run::{
     Callback, ErrorClass, Input, InputRole, Run, RunError, RunOptions, RunStatus, StopReason,
     StreamMode, View,
 };
+use crate::domain::skill::ClientSkill;
+use crate::domain::token_data::TokenWish;
 use bincode::{Decode, Encode};
 
 record! {
@@ -100,16 +102,58 @@ record! {
     }
 }
 
+/// Before clients had skills, and could ask for tokens.
+#[derive(Encode, Decode)]
+pub(super) struct RunOptionsV1 {
+    max_steps: u64,
+    view: ViewV1,
+    stream: StreamModeV1,
+    include_compaction_messages: bool,
+    override_model: Option<LlmConfigV1>,
+    override_system: Option<String>,
+}
+
 record! {
     #[derive(Encode, Decode)]
-    struct RunOptionsV1 for RunOptions {
+    struct RunOptionsV2 for RunOptions {
         max_steps: u64,
         view: ViewV1,
         stream: StreamModeV1,
         include_compaction_messages: bool,
         override_model: Option<LlmConfigV1>,
         override_system: Option<String>,
+        client_skills: Vec<ClientSkillV1>,
+        tokens: TokenWishV1,
     }
+}
+
+impl From<RunOptionsV1> for RunOptionsV2 {
+    fn from(old: RunOptionsV1) -> Self {
+        Self {
+            max_steps: old.max_steps,
+            view: old.view,
+            stream: old.stream,
+            include_compaction_messages: old.include_compaction_messages,
+            override_model: old.override_model,
+            override_system: old.override_system,
+            client_skills: Vec::new(),
+            tokens: TokenWishV1 {
+                logprobs: false,
+                top_logprobs: None,
+                token_ids: false,
+            },
+        }
+    }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    struct ClientSkillV1 for ClientSkill { name: String, description: String, location: String }
+}
+
+record! {
+    #[derive(Encode, Decode)]
+    struct TokenWishV1 for TokenWish { logprobs: bool, top_logprobs: Option<u64>, token_ids: bool }
 }
 
 record! {

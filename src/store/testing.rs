@@ -25,6 +25,8 @@ use crate::domain::run::{
     RunError, RunOptions, RunStatus, Step, StepStatus, StepTiming, StopReason, StreamMode, Task,
     View,
 };
+use crate::domain::skill::ClientSkill;
+use crate::domain::token_data::TokenWish;
 use crate::domain::tool::{ChildArgs, ToolRule, ToolRuleKind};
 use jiff::Timestamp;
 use serde_json::json;
@@ -464,6 +466,16 @@ pub(super) fn fixed_inbox() -> Inbox {
             include_compaction_messages: true,
             override_model: Some(llm_config()),
             override_system: text("Be long."),
+            client_skills: vec![ClientSkill {
+                name: "tea".to_owned(),
+                description: "Makes tea.".to_owned(),
+                location: "/skills/tea.md".to_owned(),
+            }],
+            tokens: TokenWish {
+                logprobs: true,
+                top_logprobs: Some(2),
+                token_ids: true,
+            },
         },
         resume: true,
         progress: Progress {

@@ -9,7 +9,9 @@ use crate::domain::id::RunId;
 use crate::domain::model::Usage as Tokens;
 use crate::domain::piece::{Body, Piece};
 use crate::domain::run::{Run, StopReason};
+use crate::domain::token_data::TokenReport;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -169,7 +171,7 @@ pub struct Completion {
 struct Choice {
     index: u8,
     message: Message,
-    logprobs: Option<()>,
+    logprobs: Option<Value>,
     finish_reason: &'static str,
 }
 
@@ -215,7 +217,7 @@ fn finish_reason(stop_reason: &str) -> &'static str {
 
 impl Completion {
     /// `run` has ended well; only what the agent says is told of its pieces.
-    pub fn new(run: &Run, pieces: Vec<Piece>) -> Self {
+    pub fn new(run: &Run, pieces: Vec<Piece>, tokens: TokenReport) -> Self {
         let said = pieces.into_iter().filter_map(|piece| match piece.body {
             Body::Assistant { content } => Some(content),
             _ => None,
@@ -232,7 +234,7 @@ impl Completion {
             choices: [Choice {
                 index: 0,
                 message,
-                logprobs: None,
+                logprobs: tokens.logprobs,
                 finish_reason: finish_reason(stop_reason.name()),
             }],
             usage: (&run.usage).into(),

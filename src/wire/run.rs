@@ -5,8 +5,9 @@ use super::stream::{StopReason, UsageStatistics};
 use crate::domain::model::Usage as Tokens;
 use crate::domain::piece::Piece;
 use crate::domain::run::{Run as Domain, StopReason as Reason, View};
+use crate::domain::token_data::{self, Speaker, TokenReport};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A run as it is listed.
 #[derive(Debug, Serialize)]
@@ -84,18 +85,60 @@ pub struct LettaResponse {
     stop_reason: StopReason,
     usage: UsageStatistics,
     logprobs: Option<Value>,
-    turns: Option<Value>,
+    turns: Option<Vec<TokenTurn>>,
+}
+
+/// An answer with its tokens, or what a tool returned.
+#[derive(Debug, Serialize)]
+struct TokenTurn {
+    role: &'static str,
+    output_ids: Option<Vec<u64>>,
+    /// Of each token: its log probability, its id if that is known, its text.
+    output_token_logprobs: Option<Vec<Value>>,
+    content: String,
+    tool_name: Option<String>,
+}
+
+impl From<token_data::TokenTurn> for TokenTurn {
+    fn from(turn: token_data::TokenTurn) -> Self {
+        let content = turn.content;
+        match turn.speaker {
+            Speaker::Tool(tool_name) => Self {
+                role: "tool",
+                output_ids: None,
+                output_token_logprobs: None,
+                content,
+                tool_name,
+            },
+            Speaker::Model(data) => Self {
+                role: "assistant",
+                output_token_logprobs: data.logprobs.as_ref().and_then(|logprobs| {
+                    let tokens = logprobs.get("content")?.as_array()?;
+                    let ids = data.ids.iter().map(Some).chain(std::iter::repeat(None));
+                    let triple = |(token, id): (&Value, Option<&u64>)| {
+                        json!([token["logprob"], id, token["token"]])
+                    };
+                    Some(tokens.iter().zip(ids).map(triple).collect())
+                }),
+                output_ids: Some(data.ids),
+                content,
+                tool_name: None,
+            },
+        }
+    }
 }
 
 impl LettaResponse {
     /// `run` has ended.
-    pub fn new(run: &Domain, pieces: Vec<Piece>) -> Self {
+    pub fn new(run: &Domain, pieces: Vec<Piece>, tokens: TokenReport) -> Self {
+        let turns = tokens.turns.into_iter().map(TokenTurn::from);
+        let turns: Vec<TokenTurn> = turns.collect();
         Self {
             messages: pieces.into_iter().map(Message::from).collect(),
             stop_reason: run.stop_reason.unwrap_or(Reason::Error).into(),
             usage: UsageStatistics::new(run.usage, run.steps, run.context_tokens),
-            logprobs: None,
-            turns: None,
+            logprobs: tokens.logprobs,
+            turns: Some(turns).filter(|turns| !turns.is_empty()),
         }
     }
 }
@@ -124,7 +167,7 @@ pub fn callback(run: &Domain, pieces: Vec<Piece>) -> String {
         completed_at: run.completed_at.map(super::time),
         metadata: CallbackMetadata {
             run: &run.metadata,
-            result: LettaResponse::new(run, pieces),
+            result: LettaResponse::new(run, pieces, TokenReport::default()),
         },
     };
     serde_json::to_string(&body).expect("the metadata of a run is an object, and all keys are text")
@@ -253,7 +296,33 @@ pub(super) mod tests {
     use super::*;
     use crate::domain::id::{AgentId, RunId};
     use crate::domain::run::{Callback as CallbackState, RunStatus};
-    use serde_json::json;
+
+    #[test]
+    fn turns_tell_each_token_with_its_probability_and_id() {
+        let turn = |speaker| token_data::TokenTurn {
+            content: "a b".to_owned(),
+            speaker,
+        };
+        let logprobs =
+            json!({"content": [{"token": "a ", "logprob": -0.5}, {"token": "b", "logprob": -1}]});
+        let data = token_data::TokenData {
+            logprobs: Some(logprobs.clone()),
+            ids: vec![7],
+        };
+        let report = TokenReport {
+            logprobs: Some(logprobs),
+            turns: vec![
+                turn(Speaker::Model(data)),
+                turn(Speaker::Tool(Some("look".to_owned()))),
+            ],
+        };
+        let answer = serde_json::to_value(LettaResponse::new(&run(), Vec::new(), report)).unwrap();
+        let expected = json!([
+            {"role": "assistant", "output_ids": [7], "output_token_logprobs": [[-0.5, 7, "a "], [-1, null, "b"]], "content": "a b", "tool_name": null},
+            {"role": "tool", "output_ids": null, "output_token_logprobs": null, "content": "a b", "tool_name": "look"},
+        ]);
+        assert_eq!(answer["turns"], expected);
+    }
 
     pub(in crate::wire) fn run() -> Domain {
         Domain {
@@ -313,7 +382,12 @@ pub(super) mod tests {
 
     #[test]
     fn an_answer_has_the_recorded_keys() {
-        let answer = serde_json::to_value(LettaResponse::new(&run(), Vec::new())).unwrap();
+        let answer = serde_json::to_value(LettaResponse::new(
+            &run(),
+            Vec::new(),
+            TokenReport::default(),
+        ))
+        .unwrap();
         let keys: Vec<&str> = answer
             .as_object()
             .unwrap()

@@ -7,6 +7,8 @@ use crate::domain::model::{LlmConfig, ToolSchema};
 use crate::domain::run::{
     Answers, Input, InputRole, LaneId, RunOptions, RunRequest, StreamMode, Task, View,
 };
+use crate::domain::skill::ClientSkill;
+use crate::domain::token_data::TokenWish;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
@@ -24,10 +26,14 @@ pub struct Send {
     assistant_message_tool_kwarg: Option<String>,
     include_return_message_types: Option<Vec<MessageType>>,
     client_tools: Option<Vec<ClientTool>>,
+    client_skills: Option<Vec<ClientSkillIn>>,
     pub override_model: Option<String>,
     include_compaction_messages: Option<bool>,
     #[serde(alias = "system")]
     override_system: Option<String>,
+    return_logprobs: Option<bool>,
+    top_logprobs: Option<u64>,
+    return_token_ids: Option<bool>,
     pub streaming: Option<bool>,
     pub stream_tokens: Option<bool>,
     pub include_pings: Option<bool>,
@@ -57,6 +63,24 @@ impl From<ClientTool> for ToolSchema {
             name: tool.name,
             description: tool.description.unwrap_or_default(),
             parameters: tool.parameters.map_or_else(nothing, Value::Object),
+        }
+    }
+}
+
+/// A skill that only the client can read.
+#[derive(Debug, Deserialize)]
+struct ClientSkillIn {
+    name: String,
+    description: String,
+    location: String,
+}
+
+impl From<ClientSkillIn> for ClientSkill {
+    fn from(skill: ClientSkillIn) -> Self {
+        Self {
+            name: skill.name,
+            description: skill.description,
+            location: skill.location,
         }
     }
 }
@@ -263,6 +287,8 @@ impl Send {
     /// See `BadSend`; nothing has happened then.
     pub fn into_domain(self, sending: Sending) -> Result<RunRequest, BadSend> {
         let view = self.view();
+        let tokens = self.tokens()?;
+        let skills = self.client_skills.unwrap_or_default();
         let client_tools = client_tools(self.client_tools.unwrap_or_default())?;
         let mut answer = None;
         let mut inputs = Vec::new();
@@ -290,6 +316,8 @@ impl Send {
                 include_compaction_messages: self.include_compaction_messages.unwrap_or(false),
                 override_model: sending.override_model,
                 override_system: self.override_system,
+                client_skills: skills.into_iter().map(ClientSkill::from).collect(),
+                tokens,
             },
             background: sending.background,
             run_type: sending.run_type.to_owned(),
@@ -298,6 +326,18 @@ impl Send {
             idempotency_key: sending.idempotency_key,
             retry: sending.retry,
             unique_otids: sending.unique_otids,
+        })
+    }
+
+    fn tokens(&self) -> Result<TokenWish, BadSend> {
+        let too_many = |count: u64| count > TokenWish::MOST_ALTERNATIVES;
+        if self.top_logprobs.is_some_and(too_many) {
+            return Err(BadSend::Invalid("top_logprobs can be 20 at most"));
+        }
+        Ok(TokenWish {
+            logprobs: self.return_logprobs.unwrap_or(false),
+            top_logprobs: self.top_logprobs,
+            token_ids: self.return_token_ids.unwrap_or(false),
         })
     }
 

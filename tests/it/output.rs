@@ -645,3 +645,71 @@ async fn words_are_stored_as_they_were_said() {
         );
     }
 }
+
+// ── probabilities
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probabilities_of_the_last_answer_come_with_the_whole_turn() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    let said = format!("{} all done", tool(&insert("Likes tea.")));
+    let body = json!({"messages": [user(&said)], "return_logprobs": true, "top_logprobs": 3});
+    let answer = send(&world, &agent, body).await;
+    let asked = world.model.last_body();
+    assert_eq!(
+        (&asked["logprobs"], &asked["top_logprobs"]),
+        (&json!(true), &json!(3))
+    );
+    let tokens = answer["logprobs"]["content"].as_array().unwrap();
+    let words: String = tokens
+        .iter()
+        .map(|token| token["token"].as_str().unwrap())
+        .collect();
+    assert_eq!(words, "echo: all done");
+    assert_eq!(tokens[0]["top_logprobs"][0]["logprob"], -0.5);
+    assert!(answer["turns"].is_null());
+
+    let answer = world.send(&agent, "hello").await;
+    assert!(answer["logprobs"].is_null() && world.model.last_body()["logprobs"].is_null());
+    let path = format!("/v1/agents/{agent}/messages");
+    let body = json!({"messages": [user("hi")], "top_logprobs": 21});
+    let (status, refused) = world.call(Method::POST, &path, Some(body)).await;
+    assert_eq!(status, 422, "{refused}");
+}
+
+// ── skills of the client
+
+#[tokio::test(flavor = "multi_thread")]
+async fn skills_of_the_client_are_shown_to_the_model_and_stored_nowhere() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    let before = world.history(&agent).await;
+    let skill = json!({"name": "tea", "description": "Makes tea.", "location": "/skills/tea.md"});
+    let body = |more: Value| {
+        let mut body = json!({"messages": [user("hello")], "client_skills": [skill]});
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        body
+    };
+    send(&world, &agent, body(json!({}))).await;
+    let system = texts(&world.model.last_body(), "system").remove(0);
+    assert!(system.ends_with("</available_skills>"), "{system}");
+    assert!(system.contains("tea.md (tea): Makes tea."), "{system}");
+    assert_eq!(world.history(&agent).await[0], before[0]);
+
+    send(
+        &world,
+        &agent,
+        body(json!({"override_system": "Be brief."})),
+    )
+    .await;
+    assert_eq!(texts(&world.model.last_body(), "system"), ["Be brief."]);
+    world.send(&agent, "hello").await;
+    let system = texts(&world.model.last_body(), "system").remove(0);
+    assert!(!system.contains("available_skills"), "{system}");
+    let path = format!("/v1/agents/{agent}/messages");
+    let bad = json!({"messages": [user("hi")], "client_skills": [{"name": "tea"}]});
+    let (status, refused) = world.call(Method::POST, &path, Some(bad)).await;
+    assert_eq!(status, 422, "{refused}");
+}

@@ -69,6 +69,7 @@ mod tests {
                 calls,
                 finish: Finish::Stop,
                 usage: Usage::default(),
+                tokens: None,
                 trace: Trace::default(),
             };
             Box::pin(async move { Ok(answer) })

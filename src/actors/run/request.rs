@@ -95,7 +95,10 @@ pub(crate) fn next(
 ) -> ModelRequest {
     ModelRequest {
         config: context.config.clone(),
-        system: context.system.clone(),
+        system: match &*context.skills {
+            "" => context.system.clone(),
+            skills => format!("{}{skills}", context.system).into(),
+        },
         messages: std::mem::take(&mut context.messages),
         tools: offer.tools,
         choice: offer.choice,

@@ -50,6 +50,8 @@ pub(crate) struct Context {
     pub(crate) config: Arc<LlmConfig>,
     /// The system text of the whole turn: a later edit of a block does not change it (agent-loop §3).
     pub(crate) system: Arc<str>,
+    /// Appended to it in requests: the client's skills.
+    pub(crate) skills: Arc<str>,
     /// The window without its system message, then the inputs if they are not in it yet.
     pub(crate) messages: Vec<Arc<Message>>,
     pub(crate) tools: Vec<Arc<dyn Tool>>,
@@ -636,6 +638,13 @@ impl Turn {
             }
             false => asking::answer(&*model, &request, &mut |_| ()).await,
         };
+        if let Some(tokens) = answer
+            .as_ref()
+            .ok()
+            .and_then(|answer| answer.tokens.clone())
+        {
+            tell(&self.run, RunMsg::TokensTold(draft.step.id, tokens));
+        }
         draft.step.timing.llm_request_ns = Some(nanos(asked.elapsed()));
         self.context.messages = request.messages;
         answer

@@ -43,6 +43,7 @@ fn answer(calls: &[ToolCall]) -> Answer {
         calls: calls.to_vec(),
         finish: Finish::ToolCalls,
         usage: Usage::default(),
+        tokens: None,
         trace: Trace::default(),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::domain::message::{Part, ToolCall};
 use crate::domain::model::{Answer, Finish, Usage};
+use crate::domain::token_data::TokenData;
 use crate::providers::accumulator::{Accumulator, CallFragment, Misfit};
 use crate::providers::failure::Complaint;
 use crate::providers::protocol::{self, Fault};
@@ -40,6 +41,11 @@ struct Choice<'a> {
     message: Option<Said<'a>>,
     #[serde(borrow, default)]
     finish_reason: Option<Cow<'a, str>>,
+    #[serde(default)]
+    logprobs: Option<Value>,
+    /// vLLM, SGLang, if they are asked.
+    #[serde(default)]
+    token_ids: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +103,15 @@ pub(crate) struct Reader<'d> {
     thinks: bool,
     id: Option<String>,
     model: Option<String>,
+    tokens: Tokens,
+}
+
+/// What was told of the tokens so far.
+#[derive(Default)]
+struct Tokens {
+    content: Vec<Value>,
+    refusal: Vec<Value>,
+    ids: Vec<u64>,
 }
 
 impl<'d> Reader<'d> {
@@ -106,6 +121,7 @@ impl<'d> Reader<'d> {
             thinks,
             id: None,
             model: None,
+            tokens: Tokens::default(),
         }
     }
 
@@ -130,6 +146,7 @@ impl<'d> Reader<'d> {
         let Some(choice) = choices.find(|choice| choice.index.unwrap_or(0) == 0) else {
             return Ok(());
         };
+        self.tokens.add(choice.logprobs, choice.token_ids)?;
         if let Some(said) = choice.message {
             self.said(&said)?;
         }
@@ -183,6 +200,54 @@ impl<'d> Reader<'d> {
     }
 }
 
+/// Tokens of one answer that are kept.
+const MAX_TOKENS: usize = 1_000_000;
+
+impl Tokens {
+    fn add(&mut self, logprobs: Option<Value>, ids: Option<Value>) -> Result<(), Misfit> {
+        if let Some(Value::Object(mut lists)) = logprobs {
+            for (name, kept) in [
+                ("content", &mut self.content),
+                ("refusal", &mut self.refusal),
+            ] {
+                if let Some(Value::Array(tokens)) = lists.get_mut(name).map(Value::take) {
+                    kept.extend(tokens.into_iter().filter_map(token));
+                }
+            }
+        }
+        if let Some(Value::Array(ids)) = ids {
+            self.ids.extend(ids.iter().filter_map(Value::as_u64));
+        }
+        let most = [self.content.len(), self.refusal.len(), self.ids.len()];
+        if most.into_iter().any(|count| count > MAX_TOKENS) {
+            return Err(Misfit::TooLarge);
+        }
+        Ok(())
+    }
+
+    fn told(self) -> Option<TokenData> {
+        let list = |tokens: Vec<Value>| Some(tokens).filter(|tokens| !tokens.is_empty());
+        let (content, refusal) = (list(self.content), list(self.refusal));
+        let any = content.is_some() || refusal.is_some();
+        let data = TokenData {
+            logprobs: any.then(|| json!({"content": content, "refusal": refusal})),
+            ids: self.ids,
+        };
+        (data != TokenData::default()).then_some(data)
+    }
+}
+
+/// A token as strict clients take it.
+fn token(mut token: Value) -> Option<Value> {
+    let whole = token.get("token")?.is_string() && token.get("logprob")?.is_number();
+    let alternatives = token.as_object_mut()?.entry("top_logprobs");
+    let alternatives = alternatives.or_insert_with(|| json!([]));
+    if !alternatives.is_array() {
+        *alternatives = json!([]);
+    }
+    whole.then_some(token)
+}
+
 impl protocol::Reader for Reader<'_> {
     fn take(&mut self, data: &[u8]) -> Result<(), Fault> {
         let completion: Completion<'_> =
@@ -203,6 +268,7 @@ impl protocol::Reader for Reader<'_> {
 
     fn into_answer(self: Box<Self>) -> Result<Answer, Misfit> {
         let mut answer = self.accumulator.into_answer()?;
+        answer.tokens = self.tokens.told();
         answer.trace.response = response(self.id, self.model, &answer).to_string();
         Ok(answer)
     }
@@ -297,6 +363,38 @@ mod tests {
             reader.take(chunk.to_string().as_bytes()).unwrap();
         }
         (reader.into_answer().unwrap(), deltas)
+    }
+
+    #[test]
+    fn tokens_are_told_alike_whole_and_in_chunks_as_strict_clients_take_them() {
+        let token = |text: &str| json!({"token": text, "logprob": -0.5});
+        let choice = |said: (&str, Value), tokens: Value, ids: Value| json!({"choices": [{"index": 0, said.0: said.1, "logprobs": {"content": tokens}, "token_ids": ids}]});
+        let chunks = [
+            choice(
+                ("delta", json!({"content": "a"})),
+                json!([token("a")]),
+                json!([1]),
+            ),
+            choice(
+                ("delta", json!({"content": "b"})),
+                json!([token("b"), {"token": 1}]),
+                json!([2]),
+            ),
+        ];
+        let (streamed, _) = read(&chunks, false);
+        let both = json!([token("a"), token("b")]);
+        let whole = choice(("message", json!({"content": "ab"})), both, json!([1, 2]));
+        let (answer, _) = read(&[whole], false);
+        assert_eq!(answer.tokens, streamed.tokens);
+        let told = answer.tokens.unwrap();
+        assert_eq!(told.ids, [1, 2]);
+        let content = &told.logprobs.unwrap()["content"];
+        assert_eq!(
+            content[1],
+            json!({"token": "b", "logprob": -0.5, "top_logprobs": []})
+        );
+        let (plain, _) = read(&[chunk(json!({"content": "a"}))], false);
+        assert_eq!(plain.tokens, None);
     }
 
     fn chunk(delta: Value) -> Value {

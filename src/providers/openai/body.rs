@@ -5,6 +5,7 @@
 use super::MAX_NAME_CHARS;
 use crate::domain::message::{Image, Message, Part};
 use crate::domain::model::{LlmConfig, ModelRequest, ResponseFormat, ToolChoice, ToolSchema};
+use crate::domain::token_data::TokenWish;
 use crate::providers::catalog;
 use crate::providers::image::{self, Picture};
 use crate::providers::schema;
@@ -44,6 +45,12 @@ struct Body<'a> {
     prompt_cache_retention: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     service_tier: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logprobs: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_logprobs: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    return_token_ids: Option<bool>,
     user: &'a str,
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,6 +149,10 @@ impl<'a> Body<'a> {
         let config = &*request.config;
         let reasons = catalog::reasons(&config.model);
         let offered = request.offered();
+        // Models that think tell nothing of their tokens.
+        let tells_logprobs = config.return_logprobs && !reasons;
+        let alternatives = config.top_logprobs;
+        let alternatives = alternatives.map(|most| most.min(TokenWish::MOST_ALTERNATIVES));
         let limit = |field| config.max_tokens.filter(|_| dialect.output_limit == field);
         let fast = if official {
             config.model.strip_suffix("-fast")
@@ -175,6 +186,11 @@ impl<'a> Body<'a> {
             prompt_cache_retention: (official && catalog::keeps_caches(&config.model))
                 .then_some("24h"),
             service_tier: fast.map(|_| "priority"),
+            logprobs: tells_logprobs.then_some(true),
+            top_logprobs: alternatives.filter(|_| tells_logprobs),
+            // Servers of one's own know it; OpenAI would refuse it.
+            return_token_ids: (config.return_token_ids && dialect.tells_token_ids && !official)
+                .then_some(true),
             user: &request.user,
             stream: request.stream,
             stream_options: request.stream.then_some(StreamOptions {

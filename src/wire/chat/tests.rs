@@ -105,7 +105,8 @@ fn an_answer_that_was_cut_says_so() {
     );
     let mut cut = run();
     cut.stop_reason = Some(StopReason::MaxTokensExceeded);
-    let whole = serde_json::to_value(Completion::new(&cut, Vec::new())).unwrap();
+    let whole =
+        serde_json::to_value(Completion::new(&cut, Vec::new(), TokenReport::default())).unwrap();
     assert_eq!(whole["choices"][0]["finish_reason"], "length");
 }
 
@@ -153,7 +154,11 @@ fn a_whole_answer_joins_what_the_agent_said() {
         body: Body::OmittedReasoning,
         ..said("")
     };
-    let whole = Completion::new(&run(), vec![thought, said("One."), said("Two.")]);
+    let whole = Completion::new(
+        &run(),
+        vec![thought, said("One."), said("Two.")],
+        TokenReport::default(),
+    );
     assert_eq!(
         serde_json::to_value(whole).unwrap(),
         json!({

@@ -53,6 +53,7 @@ fn context(config: LlmConfig, rules: Vec<ToolRule>) -> Context {
         agent: Arc::new(agent),
         config: Arc::new(config),
         system: "Be kind.\n\n<memory_blocks>\n</memory_blocks>".into(),
+        skills: Arc::default(),
         messages: Vec::new(),
         tools: tools.to_vec(),
         client_tools: Arc::default(),

@@ -438,6 +438,7 @@ impl Given {
             }],
             finish: Finish::ToolCalls,
             usage: Usage::default(),
+            tokens: None,
             trace: Trace::default(),
         };
         let next = heartbeat::next(&mut answer, &ToolChoice::Must, thinks);
