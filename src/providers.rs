@@ -12,6 +12,7 @@ mod azure;
 mod call;
 mod catalog;
 pub mod config;
+mod counting;
 mod endpoint;
 mod failure;
 mod gemini;

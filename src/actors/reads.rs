@@ -16,8 +16,9 @@ use crate::domain::clock;
 use crate::domain::history::{Head, Window};
 use crate::domain::id::{AgentId, BlockId, ConversationId, MessageId, ProviderId, RunId, StepId};
 use crate::domain::message::Message;
+use crate::domain::model::ModelRequest;
 use crate::domain::model::Trace;
-use crate::domain::overview::Overview;
+use crate::domain::overview::{self, Counted, Overview};
 use crate::domain::page::{Order, Page};
 use crate::domain::prompt::{self, PromptInput};
 use crate::domain::provider::{Provider, ProviderFilter};
@@ -215,10 +216,25 @@ impl Reads {
         .await
     }
 
-    /// What the model would be sent in a thread now, counted. The system message of the default thread is compiled for this
+    /// What the model would be sent in a thread now, counted: by its provider where that counts, else by ourselves. The system message of the default thread is compiled for this
     /// and not stored.
     pub async fn overview(&self, agent: AgentId, lane: LaneId) -> Result<Overview, Refused> {
-        self.read(move |house| overview(house, agent, lane)).await
+        let (mut overview, request) = self.read(move |house| overview(house, agent, lane)).await?;
+        let providers = &self.house.providers;
+        let [system, with_tools] = overview::beginnings(&request, agent);
+        let (system, with_tools, all) = tokio::join!(
+            providers.count(&system),
+            providers.count(&with_tools),
+            providers.count(&request)
+        );
+        if let (Some(system), Some(with_tools), Some(all)) = (system, with_tools, all) {
+            overview.settle(&Counted {
+                system,
+                with_tools,
+                all,
+            });
+        }
+        Ok(overview)
     }
 
     /// How what an agent's runs wrote is read; as the native loop's when the agent is gone.
@@ -560,7 +576,7 @@ fn attached(store: &Store, id: AgentId) -> Result<Vec<Arc<Block>>, Refused> {
     Ok(blocks)
 }
 
-fn overview(house: &House, id: AgentId, lane: LaneId) -> Result<Overview, Refused> {
+fn overview(house: &House, id: AgentId, lane: LaneId) -> Result<(Overview, ModelRequest), Refused> {
     let store = &house.store;
     let agent = store.agent(id)?.ok_or(Refused::NoSuchAgent(id))?;
     let damaged = || Refused::Damaged {
@@ -616,7 +632,8 @@ fn overview(house: &House, id: AgentId, lane: LaneId) -> Result<Overview, Refuse
     };
     let request = request::preview(context, false, clock::now());
     let count = |counter: &Counter, message: &Message| house.counts.message(counter, message);
-    Ok(Overview::of(&request, &system, head.stored_messages, count))
+    let overview = Overview::of(&request, &system, head.stored_messages, count);
+    Ok((overview, request))
 }
 
 /// A damaged agent costs its own place in a list, never the list.

@@ -1,8 +1,10 @@
 //! What a model would be sent for an agent now, in its parts, and what each of them costs (providers-and-context §9).
 
+use super::clock;
 use super::compaction::summary;
-use super::message::{Message, Part};
-use super::model::{ModelRequest, ToolSchema};
+use super::id::AgentId;
+use super::message::{Message, Part, Role};
+use super::model::{ModelRequest, ToolChoice, ToolSchema};
 use super::tokens::Counter;
 use std::ops::Range;
 use std::sync::Arc;
@@ -79,6 +81,26 @@ impl Overview {
         }
     }
 
+    /// Takes over what the model's provider counted; each part keeps its share of it.
+    pub fn settle(&mut self, counted: &Counted) {
+        let system = [
+            &mut self.system_prompt,
+            &mut self.core_memory,
+            &mut self.memory_filesystem,
+            &mut self.tool_usage_rules,
+            &mut self.directories,
+            &mut self.external_memory,
+        ];
+        let system = system.into_iter().map(|section| &mut section.tokens);
+        share(counted.system, system.collect());
+        share(
+            counted.with_tools.saturating_sub(counted.system),
+            vec![&mut self.tools_tokens],
+        );
+        let spoken = vec![&mut self.summary.tokens, &mut self.messages_tokens];
+        share(counted.all.saturating_sub(counted.with_tools), spoken);
+    }
+
     /// Tokens of all parts.
     pub fn tokens(&self) -> u64 {
         let sections = [
@@ -92,6 +114,46 @@ impl Overview {
         ];
         let sections: u64 = sections.iter().map(|section| section.tokens).sum();
         sections + self.tools_tokens + self.messages_tokens
+    }
+}
+
+/// What a provider counted of a request: its beginning, its beginning with the tools, all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    pub system: u64,
+    pub with_tools: u64,
+    pub all: u64,
+}
+
+/// The two beginnings of a request. No provider counts one in which nothing is said.
+pub fn beginnings(request: &ModelRequest, agent: AgentId) -> [ModelRequest; 2] {
+    let mut said = Message::new(agent, Role::User, clock::now());
+    said.content = vec![Part::of_text(".")];
+    let with_tools = ModelRequest {
+        messages: vec![Arc::new(said)],
+        ..request.clone()
+    };
+    let system = ModelRequest {
+        tools: Arc::default(),
+        choice: ToolChoice::None,
+        ..with_tools.clone()
+    };
+    [system, with_tools]
+}
+
+/// Gives each part its share of a sum, and the first that has any what is left by rounding.
+fn share(sum: u64, mut parts: Vec<&mut u64>) {
+    let before: u64 = parts.iter().map(|part| **part).sum();
+    if before == 0 {
+        return;
+    }
+    for part in &mut parts {
+        let share = u128::from(**part) * u128::from(sum) / u128::from(before);
+        **part = u64::try_from(share).unwrap_or(u64::MAX);
+    }
+    let left = sum.saturating_sub(parts.iter().map(|part| **part).sum());
+    if let Some(first) = parts.into_iter().find(|part| **part > 0) {
+        *first += left;
     }
 }
 

@@ -4,6 +4,7 @@ mod answer;
 mod body;
 
 use super::accumulator::Accumulator;
+use super::counting::Question;
 use super::endpoint::Endpoint;
 use super::protocol::{Protocol, Reader};
 use crate::domain::model::ModelRequest;
@@ -27,6 +28,14 @@ impl Protocol for Messages {
 
     fn body(&self, request: &ModelRequest, _endpoint: &Endpoint) -> Vec<u8> {
         body::bytes(request)
+    }
+
+    fn count(&self, request: &ModelRequest) -> Option<Question> {
+        Some(Question {
+            path: "/messages/count_tokens".to_owned(),
+            body: body::counted(request),
+            answer: "input_tokens",
+        })
     }
 
     fn forces(&self, request: &ModelRequest) -> bool {

@@ -296,7 +296,8 @@ async fn get(endpoint: &Endpoint, url: &str) -> Result<Value, ModelError> {
     read(endpoint, endpoint.get(url)).await
 }
 
-async fn read(
+/// The JSON that the endpoint answers.
+pub(crate) async fn read(
     endpoint: &Endpoint,
     request: Result<RequestBuilder, String>,
 ) -> Result<Value, ModelError> {

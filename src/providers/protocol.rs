@@ -1,6 +1,7 @@
 //! What differs between the ways in which models are spoken to. All else about a call is in `call`.
 
 use super::accumulator::{Accumulator, Misfit};
+use super::counting::Question;
 use super::endpoint::Endpoint;
 use super::failure::Complaint;
 use crate::domain::model::{Answer, ModelRequest};
@@ -22,6 +23,11 @@ pub(crate) trait Protocol: std::fmt::Debug + Send + Sync {
     /// Whether the model is made to call something where the request says that it must.
     fn forces(&self, _request: &ModelRequest) -> bool {
         true
+    }
+
+    /// How the provider is asked what a request costs, where it can be.
+    fn count(&self, _request: &ModelRequest) -> Option<Question> {
+        None
     }
 
     /// Tries after the first (runs-and-streaming §9).

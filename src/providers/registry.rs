@@ -6,6 +6,7 @@ use super::added::{self, Prepared};
 use super::call::Remote;
 use super::catalog::{self, MAX_DEFAULT_WINDOW};
 use super::config::{Listing, ProvidersConfig, Timeouts};
+use super::counting::Counts;
 use super::endpoint::Endpoint;
 use super::listing::{self, Listed};
 use super::protocol::Protocol;
@@ -17,6 +18,7 @@ use super::vendors::{self, canonical, canonical_name};
 use crate::domain::id::ProviderId;
 use crate::domain::model::{
     EmbeddingConfig, EmbeddingInfo, Handle, LlmConfig, ModelError, ModelErrorClass, ModelInfo,
+    ModelRequest,
 };
 use crate::domain::provider::Provider as Record;
 use crate::egress::Gate;
@@ -49,6 +51,7 @@ struct Inner {
     default_model: Option<Handle>,
     context_windows: BTreeMap<String, u64>,
     listing: Listing,
+    counts: Counts,
 }
 
 /// Why a handle gives no configuration.
@@ -106,6 +109,7 @@ impl Providers {
                 default_model,
                 context_windows,
                 listing,
+                counts: Counts::default(),
             }),
         })
     }
@@ -120,6 +124,18 @@ impl Providers {
         if handle == rehearsal::handle() {
             return Ok(Arc::new(Rehearsal));
         }
+        self.remote(config)
+            .map(|remote| Arc::new(remote) as Arc<dyn Model>)
+    }
+
+    /// What a request costs by its provider's own count; `None` where that cannot be had.
+    pub async fn count(&self, request: &ModelRequest) -> Option<u64> {
+        let model = self.remote(&request.config).ok()?;
+        self.inner.counts.count(&model, request).await
+    }
+
+    fn remote(&self, config: &LlmConfig) -> Result<Remote, ModelError> {
+        let handle = canonical(config.handle());
         let provider = match &config.handle {
             // Never another provider than the one that is named: a conversation is not for everybody.
             Some(_) => self.provider(&handle.provider),
@@ -132,10 +148,10 @@ impl Providers {
                 handle.provider
             ),
         })?;
-        Ok(Arc::new(Remote {
+        Ok(Remote {
             endpoint: provider.endpoint.clone(),
             protocol: protocol(&provider.endpoint, config),
-        }))
+        })
     }
 
     /// The provider of a configuration that was given whole and without a handle: by its name, its address, its type.

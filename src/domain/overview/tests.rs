@@ -177,3 +177,26 @@ fn a_summary_is_known_by_its_role_and_by_the_form_that_older_servers_stored() {
         assert_eq!(overview.messages_tokens == 0, is_summary, "{text}");
     }
 }
+
+#[test]
+fn what_a_provider_counted_is_shared_among_the_parts() {
+    let blocks = [block("human", "Likes tea.")];
+    let system = compiled(&agent("Be kind."), &blocks);
+    let said = message(Role::User, "How are you?");
+    let request = request(&system, vec![said]);
+    let stored = message(Role::System, &system);
+    let mut overview = Overview::of(&request, &stored, 2, |_, _| 7);
+    overview.tools_tokens = 5;
+    let counted = Counted {
+        system: 1_001,
+        with_tools: 1_101,
+        all: 1_111,
+    };
+    overview.settle(&counted);
+    assert_eq!(overview.tokens(), counted.all);
+    assert_eq!((overview.tools_tokens, overview.messages_tokens), (100, 10));
+    assert!(overview.core_memory.tokens > overview.system_prompt.tokens);
+    let [alone, with_tools] = beginnings(&request, AgentId::new());
+    assert_eq!((alone.messages.len(), with_tools.messages.len()), (1, 1));
+    assert!(alone.offered().is_empty());
+}

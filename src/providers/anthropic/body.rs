@@ -88,6 +88,24 @@ pub(crate) fn bytes(request: &ModelRequest) -> Vec<u8> {
         .expect("strings, numbers and JSON values always serialise")
 }
 
+/// What of the body costs something before there is an answer: all that may be sent to be counted.
+pub(crate) fn counted(request: &ModelRequest) -> Value {
+    const PARTS: [&str; 6] = [
+        "model",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "system",
+        "messages",
+    ];
+    let body = serde_json::to_value(Body::new(request));
+    let mut body = body.expect("strings, numbers and JSON values always serialise");
+    if let Some(body) = body.as_object_mut() {
+        body.retain(|part, _| PARTS.contains(&part.as_str()));
+    }
+    body
+}
+
 /// What of Anthropic's API must be asked for by name. Adaptive thinking needs no asking.
 pub(crate) fn betas(request: &ModelRequest) -> Vec<&'static str> {
     let config = &*request.config;
