@@ -64,7 +64,30 @@ pub struct LlmConfig {
     pub tool_call_parser: Option<String>,
 }
 
+/// Handles that stand for the default model, whichever that is (decisions 24).
+pub const DEFAULT_ALIASES: [&str; 2] = ["letta/auto", "letta/letta-free"];
+
 impl LlmConfig {
+    /// Whether it names the default model by an alias.
+    pub fn names_default(&self) -> bool {
+        let handle = self.handle.as_deref();
+        handle.is_some_and(|handle| DEFAULT_ALIASES.contains(&handle))
+    }
+
+    /// The same settings for the model that another configuration names.
+    pub fn of_model(self, named: Self) -> Self {
+        Self {
+            model: named.model,
+            display_name: named.display_name,
+            model_endpoint_type: named.model_endpoint_type,
+            model_endpoint: named.model_endpoint,
+            provider_name: named.provider_name,
+            provider_category: named.provider_category,
+            handle: named.handle,
+            ..self
+        }
+    }
+
     /// Which model this names: the handle, or endpoint type and name for configurations given without one.
     pub fn handle(&self) -> Handle {
         self.handle

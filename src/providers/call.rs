@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde::de::IgnoredAny;
+use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,15 +34,17 @@ const MAX_COMPLAINT_BYTES: usize = 64 * 1024;
 pub(crate) struct Remote {
     pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) protocol: &'static dyn Protocol,
+    /// What the provider has in the place of the model that is asked for.
+    pub(crate) successor: Option<&'static str>,
 }
 
 impl Model for Remote {
     fn body(&self, request: &ModelRequest) -> Vec<u8> {
-        self.protocol.body(request, &self.endpoint)
+        self.protocol.body(&self.as_served(request), &self.endpoint)
     }
 
     fn forces(&self, request: &ModelRequest) -> bool {
-        self.protocol.forces(request)
+        self.protocol.forces(&self.as_served(request))
     }
 
     fn answer<'a>(
@@ -49,18 +52,28 @@ impl Model for Remote {
         request: &'a ModelRequest,
         deltas: &'a mut (dyn FnMut(Delta) + Send),
     ) -> BoxFuture<'a, Result<Answer, ModelError>> {
-        Box::pin(self.call(request, deltas))
+        Box::pin(async move { self.call(&self.as_served(request), deltas).await })
     }
 }
 
 impl Remote {
+    /// The request with the name of the model that is there.
+    pub(crate) fn as_served<'a>(&self, request: &'a ModelRequest) -> Cow<'a, ModelRequest> {
+        let Some(successor) = self.successor else {
+            return Cow::Borrowed(request);
+        };
+        let mut request = request.clone();
+        successor.clone_into(&mut Arc::make_mut(&mut request.config).model);
+        Cow::Owned(request)
+    }
+
     /// Tries until there is an answer, a failure that would stay the same, or no time.
     async fn call(
         &self,
         request: &ModelRequest,
         deltas: &mut (dyn FnMut(Delta) + Send),
     ) -> Result<Answer, ModelError> {
-        let body = Bytes::from(Model::body(self, request));
+        let body = Bytes::from(self.protocol.body(request, &self.endpoint));
         let limit = self.endpoint.timeouts.call();
         let deadline = Instant::now() + limit;
         let mut tries = 0;

@@ -4,7 +4,7 @@ mod claude;
 mod gemini;
 
 pub(crate) use claude::Claude;
-pub(crate) use gemini::{GeminiThinking, converses_at_google, gemini_thinking};
+pub(crate) use gemini::{GeminiThinking, converses_at_google, gemini_successor, gemini_thinking};
 
 /// A context window that is not set by hand is at most this many tokens, whatever the model takes.
 pub(crate) const MAX_DEFAULT_WINDOW: u64 = 128_000;

@@ -34,7 +34,7 @@ pub(crate) struct Counts(Mutex<HashMap<[u8; 32], (Instant, u64)>>);
 impl Counts {
     /// `None`: it cannot be counted, or nobody has a key, or the provider did not say.
     pub(crate) async fn count(&self, model: &Remote, request: &ModelRequest) -> Option<u64> {
-        let endpoint = &*model.endpoint;
+        let (endpoint, request) = (&*model.endpoint, &*model.as_served(request));
         let question = model.protocol.count(request)?;
         endpoint.key()?;
         let url = format!("{}{}", endpoint.base_url, question.path);

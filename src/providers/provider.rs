@@ -68,6 +68,19 @@ impl Provider {
         }
     }
 
+    /// The model to ask for instead, if the endpoint lists that and no longer the one that is named.
+    pub(crate) fn successor(&self, model: &str) -> Option<&'static str> {
+        if !["google_ai", "google_vertex"].contains(&self.endpoint.vendor()) {
+            return None;
+        }
+        let first = catalog::gemini_successor(model)?;
+        let known = self.cache.known()?;
+        let lists = |name: &str| known.iter().any(|listed| listed.id == name);
+        std::iter::successors(Some(first), |model| catalog::gemini_successor(model))
+            .find(|name| lists(name))
+            .filter(|_| !lists(model))
+    }
+
     /// Whether the operator chose the address: such servers load models on demand, know aliases, or ignore the name.
     fn is_own_server(&self) -> bool {
         let vendor = vendors::vendor(self.endpoint.vendor());

@@ -17,8 +17,8 @@ use super::setup::{self, Setup};
 use super::vendors::{self, canonical, canonical_name};
 use crate::domain::id::ProviderId;
 use crate::domain::model::{
-    EmbeddingConfig, EmbeddingInfo, Handle, LlmConfig, ModelError, ModelErrorClass, ModelInfo,
-    ModelRequest,
+    DEFAULT_ALIASES, EmbeddingConfig, EmbeddingInfo, Handle, LlmConfig, ModelError,
+    ModelErrorClass, ModelInfo, ModelRequest,
 };
 use crate::domain::provider::Provider as Record;
 use crate::egress::Gate;
@@ -149,6 +149,7 @@ impl Providers {
             ),
         })?;
         Ok(Remote {
+            successor: provider.successor(&config.model),
             endpoint: provider.endpoint.clone(),
             protocol: protocol(&provider.endpoint, config),
         })
@@ -184,18 +185,25 @@ impl Providers {
     /// trusted to have the model.
     pub async fn configure(&self, handle: Option<&str>) -> Result<LlmConfig, UnknownHandle> {
         let handle = match handle {
-            None | Some("letta/auto" | "letta/letta-free") => self
+            Some(text) if !DEFAULT_ALIASES.contains(&text) => parse(text)?,
+            _ => self
                 .inner
                 .default_model
                 .clone()
                 .ok_or(UnknownHandle::NoDefault)?,
-            Some(text) => parse(text)?,
         };
         if handle == rehearsal::handle() {
             return Ok(built_in().config);
         }
         let provider = self.named(&handle)?;
-        match provider.window(&handle.model, &self.inner.listing).await {
+        let settings = &self.inner.listing;
+        let window = provider.window(&handle.model, settings).await;
+        // The list is known by now, if it can be.
+        if let Some(successor) = provider.successor(&handle.model) {
+            let window = provider.window(successor, settings).await.unwrap_or(None);
+            return Ok(self.info(&provider, successor, window).config);
+        }
+        match window {
             Ok(window) => Ok(self.info(&provider, &handle.model, window).config),
             Err(NotOffered) => Err(UnknownHandle::NoModel(handle)),
         }

@@ -175,7 +175,7 @@ fn unfit(bad: BadAgent) -> ApiError {
 async fn requested(facade: &Facade, body: wire::CreateAgent) -> Result<CreateAgent, ApiError> {
     no_folders([&body.folder_ids, &body.source_ids])?;
     let llm_config = match body.llm_config {
-        Some(config) => config.into(),
+        Some(config) => named(facade, config.into()).await?,
         None => configured(facade, body.model.as_deref()).await?,
     };
     let embedding_config = embedding(
@@ -256,6 +256,15 @@ async fn configured(facade: &Facade, handle: Option<&str>) -> Result<LlmConfig, 
         )),
         configured => Ok(configured?),
     }
+}
+
+/// A configuration given whole; an alias of the default model becomes its real name.
+async fn named(facade: &Facade, config: LlmConfig) -> Result<LlmConfig, ApiError> {
+    if config.names_default() {
+        let named = configured(facade, None).await?;
+        return Ok(config.of_model(named));
+    }
+    Ok(config)
 }
 
 /// A configuration given whole, or the one that a handle stands for; an agent may well have none.
@@ -357,7 +366,7 @@ async fn change(facade: &Facade, body: UpdateAgent) -> Result<AgentChange, ApiEr
     .map_err(unfit)?;
     no_folders([&body.folder_ids, &body.source_ids])?;
     let llm_config = match (body.llm_config, &body.model) {
-        (Some(config), _) => Some(config.into()),
+        (Some(config), _) => Some(named(facade, config.into()).await?),
         (None, Some(handle)) => Some(configured(facade, Some(handle)).await?),
         (None, None) => None,
     };

@@ -22,6 +22,7 @@ fn model_at(base_url: &str, timeouts: Timeouts) -> Remote {
         ..endpoint(base_url)
     };
     Remote {
+        successor: None,
         endpoint: Arc::new(endpoint),
         protocol: &ChatCompletions,
     }

@@ -35,6 +35,48 @@ pub(crate) fn gemini_thinking(model: &str) -> Option<GeminiThinking> {
     }
 }
 
+/// Models that Google has taken away, or will, and what it names in their place. A name stands for its versions too.
+const SUCCESSORS: [(&str, &str); 15] = [
+    ("gemini-pro", "gemini-1.5-pro"),
+    ("gemini-1.0-pro", "gemini-1.5-pro"),
+    ("gemini-1.5-pro", "gemini-2.5-pro"),
+    ("gemini-1.5-flash", "gemini-2.5-flash"),
+    ("gemini-1.5-flash-8b", "gemini-2.5-flash-lite"),
+    ("gemini-2.0-pro", "gemini-2.5-pro"),
+    ("gemini-2.0-flash", "gemini-2.5-flash"),
+    ("gemini-2.0-flash-thinking", "gemini-2.5-flash"),
+    ("gemini-2.0-flash-lite", "gemini-2.5-flash-lite"),
+    ("gemini-2.5-flash", "gemini-3.5-flash-lite"),
+    ("gemini-2.5-pro", "gemini-3.8-flash"),
+    ("gemini-3-pro", "gemini-3.1-pro-preview"),
+    ("gemini-3-flash", "gemini-3.5-flash"),
+    ("gemini-3.1-pro", "gemini-3.8-flash"),
+    ("gemini-2.5-flash-lite", "gemini-3.5-flash-lite"),
+];
+
+/// What takes the place of a model that is no longer there: of a version first the model itself.
+pub(crate) fn gemini_successor(model: &str) -> Option<&'static str> {
+    let is_version = |rest: &str| {
+        let kinds = ["latest", "exp", "preview"];
+        let word = rest.split('-').next().unwrap_or(rest);
+        rest.is_empty() || kinds.contains(&word) || word.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let version = |name: &str| {
+        let rest = model.strip_prefix(name)?;
+        let rest = if rest.is_empty() {
+            rest
+        } else {
+            rest.strip_prefix('-')?
+        };
+        is_version(rest).then_some(rest)
+    };
+    let found = SUCCESSORS
+        .iter()
+        .find_map(|(name, successor)| Some((name, successor, version(name)?)));
+    let (name, successor, rest) = found?;
+    Some(if rest.is_empty() { successor } else { name })
+}
+
 /// Which of the models that Google lists as answering are for conversation with tools; some take none, or only their own.
 pub(crate) fn converses_at_google(model: &str) -> bool {
     const OTHERS: [&str; 4] = ["-tts", "-image", "computer-use", "gemma"];
@@ -62,5 +104,30 @@ mod tests {
         ] {
             assert_eq!(gemini_thinking(model), thinking, "{model}");
         }
+    }
+
+    #[test]
+    fn a_model_that_is_gone_has_successors_and_a_version_first_its_own_model() {
+        let all = |model| {
+            let first = gemini_successor(model);
+            std::iter::successors(first, |model| gemini_successor(model)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            all("gemini-1.5-pro-002"),
+            ["gemini-1.5-pro", "gemini-2.5-pro", "gemini-3.8-flash"]
+        );
+        assert_eq!(
+            all("gemini-2.5-flash-preview-05-20"),
+            ["gemini-2.5-flash", "gemini-3.5-flash-lite"]
+        );
+        for other in [
+            "gemini-2.5-flash-image",
+            "gemini-flash-latest",
+            "gemma-3-27b-it",
+            "gpt-4o",
+        ] {
+            assert_eq!(gemini_successor(other), None, "{other}");
+        }
+        assert!(SUCCESSORS.iter().all(|(name, _)| all(name).len() < 5));
     }
 }

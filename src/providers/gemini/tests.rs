@@ -117,3 +117,32 @@ fn a_model_chooses_no_other_path() {
         "/models/..%2Ffiles%3Fx%3Dy%23:generateContent"
     );
 }
+
+#[tokio::test]
+async fn a_model_that_google_took_away_is_asked_for_by_its_successors_name() {
+    let server = Server::answering(|request| {
+        if request.starts_with("GET ") {
+            let model = |name: &str| json!({"name": format!("models/{name}"), "supportedGenerationMethods": ["generateContent"]});
+            return Reply::json(200, &json!({"models": [model("gemini-2.5-pro")]}).to_string());
+        }
+        assert!(request.starts_with("POST /v1/models/gemini-2.5-pro:generateContent "));
+        whole("Hello")
+    })
+    .await;
+    let options = json!({"google_ai": {"api_key": "secret", "base_url": server.base_url}});
+    let options = serde_json::from_value(options).unwrap();
+    let providers = Providers::new(options, Gate::new(Vec::new()), |_| None).unwrap();
+    let old = Some("google_ai/gemini-1.5-pro-002");
+    let config = providers.configure(old).await.unwrap();
+    assert_eq!(config.handle.as_deref(), Some("google_ai/gemini-2.5-pro"));
+    // An agent that was made when it was there.
+    let stored = LlmConfig {
+        model: "gemini-1.5-pro".to_owned(),
+        handle: Some("google_ai/gemini-1.5-pro".to_owned()),
+        ..config
+    };
+    let model = providers.model(&stored).unwrap();
+    let mut request = request("gemini-1.5-pro", "hello");
+    (request.config, request.stream) = (Arc::new(stored), false);
+    model.answer(&request, &mut |_| ()).await.unwrap();
+}

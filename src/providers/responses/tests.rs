@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 async fn ask(server: &Server, stream: bool) -> (Result<Answer, ModelError>, usize) {
     let model = Remote {
+        successor: None,
         endpoint: Arc::new(endpoint(&server.base_url)),
         protocol: &Responses,
     };
