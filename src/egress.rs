@@ -18,7 +18,7 @@ use url::{Host, Url};
 /// How the client behaves; from the configuration.
 #[derive(Debug, Clone)]
 pub struct EgressConfig {
-    /// Host names and address literals that may be reached wherever they lead.
+    /// Host names and address literals that may be reached wherever they lead; with a port, at that port only.
     pub allowed_hosts: Vec<String>,
     /// For a whole request, the look-up of the name included.
     pub timeout: Duration,
@@ -35,6 +35,8 @@ pub enum Refused {
     NoHost,
     #[error("host '{host}' is not on the public internet; the configuration can allow it by name")]
     NotPublic { host: String },
+    #[error("the configuration allows host '{host}', and not at port {port}")]
+    Port { host: String, port: u16 },
 }
 
 /// Why a request has no answer.
@@ -252,10 +254,17 @@ pub fn check_literal(url: &Url, allowed_hosts: &[String]) -> Result<(), Refused>
         Host::Domain(name) => !is_local_name(name),
     };
     let host = host.to_string();
-    if public || is_allowed(&host, allowed_hosts) {
+    let port = url.port_or_known_default().unwrap_or(0);
+    let ports: Vec<Option<u16>> = entries(&host, allowed_hosts).collect();
+    if ports.is_empty() && !public {
+        return Err(Refused::NotPublic { host });
+    }
+    // Where a name leads is seen without the port: one that is allowed at a port is called at no other.
+    let fits = |allowed: &Option<u16>| allowed.is_none_or(|allowed| allowed == port);
+    if ports.is_empty() || ports.iter().any(fits) {
         Ok(())
     } else {
-        Err(Refused::NotPublic { host })
+        Err(Refused::Port { host, port })
     }
 }
 
@@ -265,15 +274,30 @@ fn is_local_name(name: &str) -> bool {
     top.eq_ignore_ascii_case("localhost")
 }
 
-fn is_allowed(host: &str, allowed_hosts: &[String]) -> bool {
+/// The ports of the entries that name this host; `None` for all of its ports.
+fn entries<'a>(host: &str, allowed_hosts: &'a [String]) -> impl Iterator<Item = Option<u16>> + 'a {
     let bare = |host: &str| {
         host.trim_matches(['[', ']'])
             .trim_end_matches('.')
             .to_ascii_lowercase()
     };
+    let host = bare(host);
     allowed_hosts
         .iter()
-        .any(|allowed| bare(allowed) == bare(host))
+        .map(|entry| host_and_port(entry))
+        .filter(move |(allowed, _)| bare(allowed) == host)
+        .map(|(_, port)| port)
+}
+
+/// `wiki.local`, `wiki.local:9000`, `::1`, `[::1]`, `[::1]:9000`.
+fn host_and_port(entry: &str) -> (&str, Option<u16>) {
+    match entry.rsplit_once(':') {
+        Some((host, port)) if host.ends_with(']') || !host.contains(':') => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (entry, None),
+        },
+        _ => (entry, None),
+    }
 }
 
 /// Looks names up and hands out only checked addresses. Literals never come here.
@@ -284,7 +308,7 @@ struct GuardedResolver {
 impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_owned();
-        let allowed = is_allowed(&host, &self.allowed_hosts);
+        let allowed = entries(&host, &self.allowed_hosts).next().is_some();
         Box::pin(async move {
             let found: Vec<SocketAddr> =
                 tokio::net::lookup_host((host.as_str(), 0)).await?.collect();

@@ -111,6 +111,19 @@ fn a_host_that_the_configuration_names_is_allowed() {
     assert_eq!(check("http://LOCALHOST./", &["localhost"]), Ok(()));
     assert_eq!(check("http://[::1]/", &["::1"]), Ok(()));
     assert_eq!(check("http://[::1]/", &["[::1]"]), Ok(()));
+    for entry in ["127.0.0.1:9000", "LOCALHOST.:9000", "[::1]:9000"] {
+        let host = entry.strip_suffix(":9000").unwrap();
+        assert_eq!(check(&format!("http://{host}:9000/"), &[entry]), Ok(()));
+        let other = check(&format!("http://{host}/"), &[entry]);
+        assert!(
+            matches!(other, Err(Refused::Port { port: 80, .. })),
+            "{entry}"
+        );
+        assert_eq!(check(&format!("http://{host}/"), &[entry, host]), Ok(()));
+    }
+    // Without a port, to which a name leads is not known yet.
+    assert_eq!(check("https://wiki.local/", &["wiki.local:443"]), Ok(()));
+    assert!(check("http://wiki.local/", &["wiki.local:443"]).is_err());
     assert!(check("http://127.0.0.2/", &["127.0.0.1"]).is_err());
     assert!(check("http://a.localhost/", &["localhost"]).is_err());
 }
