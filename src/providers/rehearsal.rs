@@ -13,17 +13,21 @@
 //! | a `<transcript>` to summarise | an earlier summary, and what the user said, shortened |
 //! | anything else | says what it is and repeats the message |
 //!
-//! After a tool's return it says in a sentence how that went.
+//! After a tool's return it says in a sentence how that went. Where it has to call something it says so with
+//! `send_message`, or, where that is not on offer, calls what is with what fits.
+
+mod forms;
 
 use super::Model;
 use super::accumulator::{Accumulator, CallFragment, Misfit};
 use super::openai;
+use crate::domain::heartbeat::{self, REQUEST_HEARTBEAT, THINKING};
 use crate::domain::message::{Message, Role, ToolOutput, ToolStatus};
 use crate::domain::model::{
     Answer, Delta, Handle, ModelError, ModelErrorClass, ModelRequest, ToolChoice, Usage,
 };
 use futures_util::future::BoxFuture;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 pub(crate) const PROVIDER: &str = "greenroom";
@@ -74,7 +78,7 @@ async fn perform(
     request: &ModelRequest,
     deltas: &mut (dyn FnMut(Delta) + Send),
 ) -> Result<Answer, ModelError> {
-    let part = decide(request);
+    let part = as_forced(decide(request), request);
     let mut accumulator = Accumulator::new(deltas);
     speak(&part, request, &mut accumulator)
         .await
@@ -170,10 +174,67 @@ fn usage(request: &ModelRequest, part: &Part) -> Usage {
     }
 }
 
+/// Tools by which a turn is ended that may not end in words, the better one first.
+const ENDS: [&str; 2] = ["send_message", "memory_finish_edits"];
+
+/// What it wanted to say as a call, where words are not taken.
+fn as_forced(part: Part, request: &ModelRequest) -> Part {
+    let forced = matches!(request.choice, ToolChoice::Must | ToolChoice::Named(_));
+    let text = match part {
+        Part::Say(text) if forced => text,
+        part => return goes_on(part, request),
+    };
+    let offered = || {
+        let tools = request.tools.iter();
+        tools.filter(|tool| offers(request, &tool.name))
+    };
+    let ends = |name: &&str| offered().find(|tool| tool.name == *name);
+    match ENDS.iter().find_map(ends).or_else(|| offered().next()) {
+        Some(tool) => {
+            let arguments = forms::filled(&tool.parameters, &text);
+            Part::Call(vec![(tool.name.clone(), arguments.to_string())])
+        }
+        None => Part::Say(text),
+    }
+}
+
+/// A call asks for another step where it can, because the answer is still to be given; and gives the thought that is
+/// wanted with it. Arguments that cannot be read stay as they were written.
+fn goes_on(part: Part, request: &ModelRequest) -> Part {
+    let Part::Call(mut calls) = part else {
+        return part;
+    };
+    for (name, arguments) in &mut calls {
+        let tool = request.tools.iter().find(|tool| tool.name == *name);
+        let wants = |argument: &str| {
+            tool.is_some_and(|tool| tool.parameters["properties"].get(argument).is_some())
+        };
+        let mut filled = Vec::new();
+        if wants(THINKING) {
+            filled.push((THINKING, json!("I go by my rules.")));
+        }
+        if wants(REQUEST_HEARTBEAT) {
+            filled.push((REQUEST_HEARTBEAT, json!(true)));
+        }
+        let written = serde_json::from_str::<Map<String, Value>>(arguments);
+        if let (Ok(mut written), false) = (written, filled.is_empty()) {
+            for (argument, value) in filled {
+                written.entry(argument).or_insert(value);
+            }
+            *arguments = Value::Object(written).to_string();
+        }
+    }
+    Part::Call(calls)
+}
+
 fn decide(request: &ModelRequest) -> Part {
-    let spoken =
-        |message: &&Message| matches!(message.role, Role::User | Role::System | Role::Summary);
-    match request.messages.last().map(AsRef::as_ref) {
+    let spoken = |message: &&Message| {
+        matches!(message.role, Role::User | Role::System | Role::Summary)
+            && !heartbeat::is_message(message)
+    };
+    let last = request.messages.iter().rev();
+    let mut last = last.skip_while(|message| heartbeat::is_message(message));
+    match last.next().map(AsRef::as_ref) {
         Some(message) if message.role == Role::Tool => Part::Say(after_tools(message)),
         _ => {
             let last = request

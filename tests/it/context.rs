@@ -556,6 +556,11 @@ async fn what_cannot_be_generated_says_why() {
             json!({"prompt": "hi", "override_model": "greenroom/rehearsal"}),
             200,
         ),
+        (
+            &agent,
+            json!({"prompt": "hi", "override_model": "greenroom/rehearsal", "response_schema": {"type": "object", "properties": {"mood": {"type": "string"}}}}),
+            200,
+        ),
         (&agent, json!({"prompt": ""}), 422),
         (&agent, json!({"prompt": " \n"}), 422),
         (&agent, json!({}), 422),

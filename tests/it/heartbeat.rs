@@ -1553,3 +1553,22 @@ async fn the_return_types_that_were_asked_for_are_taken_after_the_table() {
     assert_eq!(messages(&answer)[0]["content"], "Noted.");
     assert_eq!(listed(&world, &agent, &before, "").await.len(), 6);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_built_in_model_keeps_a_fact_and_then_answers_with_a_message() {
+    let world = World::new().await;
+    for agent_type in ["memgpt_v2_agent", "memgpt_agent"] {
+        let fields = json!({"agent_type": agent_type, "model": "greenroom/rehearsal"});
+        let agent = world.agent_with(fields).await;
+        let answer = world.send(&agent, "My name is Ada.").await;
+        let said = kinds(messages(&answer));
+        assert_eq!(said.last(), Some(&"assistant_message"), "{answer}");
+        assert!(said.contains(&"tool_return_message"), "{answer}");
+        let answer = world.send(&agent, "What is my name?").await;
+        assert_eq!(
+            messages(&answer)[0]["content"],
+            "Your name is Ada.",
+            "{answer}"
+        );
+    }
+}

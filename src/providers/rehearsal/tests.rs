@@ -187,3 +187,72 @@ async fn it_streams_word_by_word_what_it_answers() {
     let again = Rehearsal.answer(&request, &mut |_| ()).await.unwrap();
     assert_eq!(answer, again);
 }
+
+/// What it answers as it comes to the loop.
+async fn answered(request: &ModelRequest) -> Answer {
+    Rehearsal.answer(request, &mut |_| ()).await.unwrap()
+}
+
+#[tokio::test]
+async fn where_words_are_not_taken_it_speaks_with_the_message_tool() {
+    let mut request = request("What is my name?", "The user's name is Ada.");
+    let properties = json!({"thinking": {"type": "string"}, "message": {"type": "string"}});
+    let says = ToolSchema {
+        name: "send_message".to_owned(),
+        description: String::new(),
+        parameters: json!({"type": "object", "properties": properties, "required": ["thinking", "message"]}),
+    };
+    request.tools = request.tools.iter().cloned().chain([says]).collect();
+    request.choice = ToolChoice::Must;
+    let answer = answered(&request).await;
+    assert_eq!((answer.calls.len(), answer.parts.len()), (1, 0));
+    assert_eq!(answer.calls[0].name, "send_message");
+    let arguments: Value = serde_json::from_str(&answer.calls[0].arguments).unwrap();
+    assert_eq!(arguments["message"], "Your name is Ada.");
+    request.choice = ToolChoice::Free;
+    assert!(answered(&request).await.calls.is_empty());
+}
+
+#[tokio::test]
+async fn it_asks_for_another_step_after_a_call_and_then_says_how_that_went() {
+    let mut request = request("my name is Ada", "");
+    let mut tools = request.tools.to_vec();
+    tools[0].parameters =
+        json!({"type": "object", "properties": {"request_heartbeat": {"type": "boolean"}}});
+    request.tools = tools.into();
+    request.choice = ToolChoice::Must;
+    let call = answered(&request).await.calls.remove(0);
+    let arguments: Value = serde_json::from_str(&call.arguments).unwrap();
+    assert_eq!(
+        (call.name.as_str(), &arguments["request_heartbeat"]),
+        (INSERT, &json!(true))
+    );
+    let mut returned = Message::new(AgentId::new(), Role::Tool, clock::now());
+    returned.name = Some(INSERT.to_owned());
+    returned.tool_returns = vec![ToolReturn {
+        tool_call_id: call.id,
+        status: ToolStatus::Success,
+        output: ToolOutput::Packed("ok".to_owned()),
+        stdout: None,
+        stderr: None,
+    }];
+    let reminder = Message::new(AgentId::new(), Role::User, clock::now());
+    let reminder = heartbeat::message(reminder, "Go on.", clock::now(), "UTC");
+    request.messages.extend([returned, reminder].map(Arc::new));
+    assert!(matches!(decide(&request), Part::Say(text) if text.contains("written that down")));
+}
+
+#[tokio::test]
+async fn a_form_that_is_asked_for_is_filled() {
+    let mut request = request("Tell me something.", "");
+    let parameters = json!({"type": "object", "properties": {"mood": {"enum": ["good", "bad"]}, "why": {"type": "string"}}, "required": ["mood", "why"]});
+    request.tools = Arc::new([ToolSchema {
+        name: "answer".to_owned(),
+        description: String::new(),
+        parameters: parameters.clone(),
+    }]);
+    request.choice = ToolChoice::Named("answer".to_owned());
+    let call = answered(&request).await.calls.remove(0);
+    let arguments: Value = serde_json::from_str(&call.arguments).unwrap();
+    assert!(jsonschema::is_valid(&parameters, &arguments), "{arguments}");
+}
