@@ -33,7 +33,7 @@ mod transcript;
 mod vendors;
 
 pub use added::Prepared;
-pub use registry::{ProviderSummary, Providers, UnknownHandle};
+pub use registry::{Identity, ProviderSummary, Providers, UnknownHandle};
 
 use crate::domain::model::{Answer, Delta, ModelError, ModelRequest};
 use futures_util::future::BoxFuture;

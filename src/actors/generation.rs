@@ -152,6 +152,7 @@ mod tests {
             finish: Finish::Stop,
             usage: Usage::default(),
             tokens: None,
+            request_id: None,
             trace: Trace::default(),
         }
     }

@@ -50,6 +50,7 @@ mod tests {
                 ..Usage::default()
             },
             tokens: None,
+            request_id: None,
             trace: Trace::default(),
         }
     }

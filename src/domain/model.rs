@@ -262,6 +262,8 @@ pub struct Answer {
     pub usage: Usage,
     /// Of its single tokens, where that was asked for and the server knows them.
     pub tokens: Option<TokenData>,
+    /// By which the provider knows the call, for questions to it.
+    pub request_id: Option<String>,
     /// What was sent and what came back, for `GET /v1/steps/{id}/trace`.
     pub trace: Trace,
 }

@@ -2,7 +2,7 @@
 
 use super::agent::CompactionSettings;
 use super::clock;
-use super::id::{AgentId, ConversationId, MessageId, RunId, StepId, ToolId};
+use super::id::{AgentId, ConversationId, MessageId, ProviderId, RunId, StepId, ToolId};
 use super::message::{Approval, Message, Part, Role, ToolReturn};
 use super::model::{LlmConfig, ModelErrorClass, ToolSchema, Usage};
 use super::skill::ClientSkill;
@@ -596,6 +596,8 @@ pub struct Step {
     /// From 1, within the run.
     pub number: u64,
     pub status: StepStatus,
+    /// The record of a provider that a client added.
+    pub provider_id: Option<ProviderId>,
     pub provider_name: Option<String>,
     pub provider_category: Option<String>,
     pub model: Option<String>,

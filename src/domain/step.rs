@@ -350,6 +350,7 @@ mod tests {
                 finish,
                 usage: Usage::default(),
                 tokens: None,
+                request_id: None,
                 trace: Trace::default(),
             };
             next(&mut answer, true)

@@ -340,6 +340,7 @@ impl<'d> Accumulator<'d> {
             finish,
             usage: self.usage,
             tokens: None,
+            request_id: None,
             trace: Trace::default(),
         })
     }

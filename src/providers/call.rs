@@ -26,6 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// How long the end of a stream is waited for after `[DONE]`, so that its connection can be used again.
 const TAIL_PATIENCE: Duration = Duration::from_millis(50);
+/// Characters of a provider's id of a call that are kept.
+const MAX_ID_CHARS: usize = 200;
 /// Bytes of a refusal that are read.
 const MAX_COMPLAINT_BYTES: usize = 64 * 1024;
 
@@ -106,6 +108,7 @@ impl Remote {
         deltas: &mut (dyn FnMut(Delta) + Send),
     ) -> Result<Answer, Failure> {
         let response = self.send(request, body).await?;
+        let request_id = request_id(response.headers());
         let mut reader = self.protocol.reader(request, Accumulator::new(deltas));
         let read = if is_stream(&response, request.stream) {
             self.read_stream(response, &mut *reader).await
@@ -113,7 +116,13 @@ impl Remote {
             self.read_whole(response, &mut *reader).await
         };
         match read {
-            Ok(()) => reader.into_answer().map_err(|misfit| self.misfit(misfit)),
+            Ok(()) => match reader.into_answer() {
+                Ok(answer) => Ok(Answer {
+                    request_id,
+                    ..answer
+                }),
+                Err(misfit) => Err(self.misfit(misfit)),
+            },
             Err(failure) if reader.emitted() => Err(Failure {
                 repeat: Repeat::Never,
                 ..failure
@@ -323,6 +332,19 @@ fn is_stream(response: &Response, asked: bool) -> bool {
         .unwrap_or("");
     kind.starts_with("text/event-stream")
         || (asked && !kind.starts_with("application/json") && !kind.starts_with("text/html"))
+}
+
+/// What the provider calls this call.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let names = [
+        "x-request-id",
+        "request-id",
+        "apim-request-id",
+        "x-amzn-requestid",
+    ];
+    let found = names.iter().find_map(|name| headers.get(*name));
+    let id = found?.to_str().ok()?;
+    Some(id.chars().take(MAX_ID_CHARS).collect())
 }
 
 fn start(data: &[u8]) -> String {

@@ -20,7 +20,7 @@ use crate::domain::model::{
     DEFAULT_ALIASES, EmbeddingConfig, EmbeddingInfo, Handle, LlmConfig, ModelError,
     ModelErrorClass, ModelInfo, ModelRequest,
 };
-use crate::domain::provider::Provider as Record;
+use crate::domain::provider::{Provider as Record, ProviderCategory};
 use crate::egress::Gate;
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -76,6 +76,15 @@ pub struct ProviderSummary {
     pub base_url: Option<String>,
     /// Models for conversation; `None` while the endpoint has not given a list.
     pub models: Option<usize>,
+}
+
+/// Which provider a configuration means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Of one that a client added.
+    pub id: Option<ProviderId>,
+    pub name: String,
+    pub category: ProviderCategory,
 }
 
 impl Providers {
@@ -134,13 +143,34 @@ impl Providers {
         self.inner.counts.count(&model, request).await
     }
 
-    fn remote(&self, config: &LlmConfig) -> Result<Remote, ModelError> {
-        let handle = canonical(config.handle());
-        let provider = match &config.handle {
+    /// Who answers for a configuration, if anybody does.
+    pub fn identity(&self, config: &LlmConfig) -> Option<Identity> {
+        let endpoint = self.meant(config)?.endpoint.clone();
+        let category = endpoint.category();
+        let added = self.read_added();
+        let record = added
+            .iter()
+            .find(|added| added.provider.endpoint.name == endpoint.name);
+        Some(Identity {
+            id: record
+                .filter(|_| category == ProviderCategory::Byok)
+                .map(|record| record.id),
+            name: endpoint.name.clone(),
+            category,
+        })
+    }
+
+    fn meant(&self, config: &LlmConfig) -> Option<Arc<Provider>> {
+        match &config.handle {
             // Never another provider than the one that is named: a conversation is not for everybody.
-            Some(_) => self.provider(&handle.provider),
+            Some(_) => self.provider(&canonical(config.handle()).provider),
             None => self.by_description(config),
-        };
+        }
+    }
+
+    fn remote(&self, config: &LlmConfig) -> Result<Remote, ModelError> {
+        let provider = self.meant(config);
+        let handle = canonical(config.handle());
         let provider = provider.ok_or_else(|| ModelError {
             class: ModelErrorClass::NotFound,
             detail: format!(

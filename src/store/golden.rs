@@ -17,7 +17,7 @@ use crate::domain::clock;
 use crate::domain::id::{BlockId, RunId};
 use crate::domain::model::Trace;
 use crate::domain::provider::ProviderKey;
-use crate::domain::run::Task;
+use crate::domain::run::{Step, Task};
 use crate::domain::token_data::TokenWish;
 use bytes::Bytes;
 use std::fmt::{Debug, Write};
@@ -74,6 +74,11 @@ fn older_versions_are_still_read() {
     inbox.answer = None;
     inbox.client_tools = Vec::new();
     is_still_read(1, &inbox);
+    let step = Step {
+        provider_id: None,
+        ..testing::fixed_step()
+    };
+    is_still_read(1, &step);
 }
 
 #[test]

@@ -2,10 +2,10 @@
 
 use super::agents::past_key;
 use super::batch::Batch;
-use super::codec::{Kind, Stored};
+use super::codec::{self, Kind, Stored, Unreadable};
 use super::keys::{self, list, section};
 use super::models::UsageV1;
-use super::record::record;
+use super::record::{Record, record};
 use super::runs::{RunErrorV1, StopReasonV1};
 use super::{ReadError, Store, bad_entry};
 use crate::domain::id::{AgentId, RunId, StepId};
@@ -13,14 +13,42 @@ use crate::domain::page::Order;
 use crate::domain::run::{Feedback, Step, StepStatus, StepTiming};
 use bincode::{Decode, Encode};
 
+/// Before a step knew the record of its provider.
+#[derive(Encode, Decode)]
+struct StepV1 {
+    id: [u8; 16],
+    agent_id: [u8; 16],
+    run_id: Option<[u8; 16]>,
+    number: u64,
+    status: StepStatusV1,
+    provider_name: Option<String>,
+    provider_category: Option<String>,
+    model: Option<String>,
+    model_handle: Option<String>,
+    model_endpoint: Option<String>,
+    context_window_limit: Option<u64>,
+    usage: UsageV1,
+    stop_reason: Option<StopReasonV1>,
+    error: Option<RunErrorV1>,
+    tags: Vec<String>,
+    tid: Option<String>,
+    trace_id: Option<String>,
+    request_id: Option<String>,
+    feedback: Option<FeedbackV1>,
+    project_id: Option<String>,
+    created_at: i64,
+    timing: StepTimingV1,
+}
+
 record! {
     #[derive(Encode, Decode)]
-    struct StepV1 for Step {
+    struct StepV2 for Step {
         id: [u8; 16],
         agent_id: [u8; 16],
         run_id: Option<[u8; 16]>,
         number: u64,
         status: StepStatusV1,
+        provider_id: Option<[u8; 16]>,
         provider_name: Option<String>,
         provider_category: Option<String>,
         model: Option<String>,
@@ -38,6 +66,36 @@ record! {
         project_id: Option<String>,
         created_at: i64,
         timing: StepTimingV1,
+    }
+}
+
+impl From<StepV1> for StepV2 {
+    fn from(old: StepV1) -> Self {
+        Self {
+            id: old.id,
+            agent_id: old.agent_id,
+            run_id: old.run_id,
+            number: old.number,
+            status: old.status,
+            provider_id: None,
+            provider_name: old.provider_name,
+            provider_category: old.provider_category,
+            model: old.model,
+            model_handle: old.model_handle,
+            model_endpoint: old.model_endpoint,
+            context_window_limit: old.context_window_limit,
+            usage: old.usage,
+            stop_reason: old.stop_reason,
+            error: old.error,
+            tags: old.tags,
+            tid: old.tid,
+            trace_id: old.trace_id,
+            request_id: old.request_id,
+            feedback: old.feedback,
+            project_id: old.project_id,
+            created_at: old.created_at,
+            timing: old.timing,
+        }
     }
 }
 
@@ -64,8 +122,15 @@ record! {
 
 impl Stored for Step {
     const KIND: Kind = Kind::Step;
-    const VERSION: u8 = 1;
-    type Newest = StepV1;
+    const VERSION: u8 = 2;
+    type Newest = StepV2;
+
+    fn older(version: u8, payload: &[u8]) -> Result<Self, Unreadable> {
+        if version != 1 {
+            return Err(Unreadable(format!("a step record of version {version}")));
+        }
+        StepV2::from(codec::read::<StepV1>(payload)?).into_domain()
+    }
 }
 
 /// Steps without a run stand under this id, which no run has.

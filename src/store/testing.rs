@@ -556,6 +556,7 @@ pub(super) fn fixed_step() -> Step {
         run_id: Some(RunId::from_bytes([7; 16])),
         number: 1,
         status: StepStatus::Failed,
+        provider_id: Some(ProviderId::from_bytes([8; 16])),
         provider_name: text("openai"),
         provider_category: text("base"),
         model: text("gpt-4o-mini"),

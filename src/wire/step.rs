@@ -49,7 +49,7 @@ impl From<Domain> for Step {
         Self {
             id: step.id.to_string(),
             origin: None,
-            provider_id: None,
+            provider_id: step.provider_id.map(|id| id.to_string()),
             run_id: step.run_id.map(|id| id.to_string()),
             agent_id: step.agent_id.to_string(),
             provider_name: step.provider_name,
@@ -112,7 +112,7 @@ impl From<Domain> for Metrics {
     fn from(step: Domain) -> Self {
         Self {
             id: step.id.to_string(),
-            provider_id: None,
+            provider_id: step.provider_id.map(|id| id.to_string()),
             run_id: step.run_id.map(|id| id.to_string()),
             agent_id: step.agent_id.to_string(),
             step_start_ns: step.timing.step_start_ns,
@@ -238,6 +238,7 @@ mod tests {
             run_id: None,
             number: 1,
             status: StepStatus::Failed,
+            provider_id: None,
             provider_name: Some("openai".to_owned()),
             provider_category: Some("base".to_owned()),
             model: Some("gpt-4o-mini".to_owned()),

@@ -87,6 +87,11 @@ async fn agents_use_a_provider_that_a_client_added_until_it_is_deleted() {
     );
     let steps = world.get(&format!("/v1/steps/?agent_id={agent}")).await;
     assert_eq!(steps[0]["provider_category"], "byok");
+    assert_eq!(
+        (&steps[0]["provider_id"], &steps[0]["provider_name"]),
+        (&json!(id), &json!("mine"))
+    );
+    assert_eq!(steps[0]["trace_id"], steps[0]["run_id"]);
     assert_eq!((model.requests(), world.model.requests()), (1, 0));
 
     world.kill();

@@ -70,6 +70,7 @@ mod tests {
                 finish: Finish::Stop,
                 usage: Usage::default(),
                 tokens: None,
+                request_id: None,
                 trace: Trace::default(),
             };
             Box::pin(async move { Ok(answer) })

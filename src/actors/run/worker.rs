@@ -286,6 +286,7 @@ impl Turn {
         };
         let stop = outcome.stop;
         draft.step.usage = answer.usage;
+        draft.step.request_id = answer.request_id.take();
         draft.step.status = if stop.is_some_and(|stop| stop.status() == RunStatus::Failed) {
             StepStatus::Failed
         } else {
@@ -558,14 +559,22 @@ impl Turn {
 
     fn begin(&self, number: u64) -> Draft {
         let config = &self.context.config;
+        let provider = self.house.providers.identity(config);
         let step = Step {
             id: StepId::new(),
             agent_id: self.record.agent_id,
             run_id: Some(self.record.id),
             number,
             status: StepStatus::Pending,
-            provider_name: config.provider_name.clone(),
-            provider_category: config.provider_category.clone(),
+            provider_id: provider.as_ref().and_then(|provider| provider.id),
+            provider_category: match &provider {
+                Some(provider) => Some(provider.category.name().to_owned()),
+                None => config.provider_category.clone(),
+            },
+            provider_name: match provider {
+                Some(provider) => Some(provider.name),
+                None => config.provider_name.clone(),
+            },
             model: Some(config.model.clone()),
             model_handle: config.handle.clone(),
             model_endpoint: config.model_endpoint.clone(),
@@ -575,7 +584,8 @@ impl Turn {
             error: None,
             tags: Vec::new(),
             tid: None,
-            trace_id: None,
+            // The steps of a run are one trace, as its spans say.
+            trace_id: Some(self.record.id.to_string()),
             request_id: None,
             feedback: None::<Feedback>,
             project_id: self.context.agent.project_id.clone(),

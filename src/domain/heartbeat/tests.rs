@@ -44,6 +44,7 @@ fn answer(calls: &[ToolCall]) -> Answer {
         finish: Finish::ToolCalls,
         usage: Usage::default(),
         tokens: None,
+        request_id: None,
         trace: Trace::default(),
     }
 }

@@ -373,3 +373,13 @@ fn pauses_grow_to_their_bound_and_servers_may_set_their_own() {
     );
     assert_eq!(wait("retry-after", "soon"), None);
 }
+
+#[tokio::test]
+async fn the_providers_id_of_a_call_is_kept() {
+    let body = json!({"choices": [{"message": {"content": "hi"}}]}).to_string();
+    let reply = Reply::with(200, "X-Request-Id: req_1\r\n", "application/json", &body);
+    let (answer, _) = ask_once(vec![reply, whole("hi")], false).await;
+    assert_eq!(answer.unwrap().request_id.as_deref(), Some("req_1"));
+    let (answer, _) = ask_once(vec![whole("hi")], false).await;
+    assert_eq!(answer.unwrap().request_id, None);
+}

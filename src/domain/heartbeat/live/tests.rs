@@ -439,6 +439,7 @@ impl Given {
             finish: Finish::ToolCalls,
             usage: Usage::default(),
             tokens: None,
+            request_id: None,
             trace: Trace::default(),
         };
         let next = heartbeat::next(&mut answer, &ToolChoice::Must, thinks);
