@@ -2,13 +2,14 @@
 //!
 //! `registry` knows which providers there are and what a handle stands for: those of the configuration (`setup`) and those
 //! that clients added with keys of their own (`added`). A [`Model`] makes one call. What differs between protocols is in a
-//! file for each (`openai`, `azure`, `responses`, `anthropic`, `gemini`); how a call is made is in `call`,
+//! file for each (`openai`, `azure`, `responses`, `anthropic`, `bedrock`, `gemini`); how a call is made is in `call`,
 //! and all of them put their answers together in `accumulator`.
 
 mod accumulator;
 mod added;
 mod anthropic;
 mod azure;
+mod bedrock;
 mod call;
 mod catalog;
 pub mod config;
@@ -16,6 +17,7 @@ mod counting;
 mod endpoint;
 mod failure;
 mod gemini;
+mod google;
 mod image;
 mod listing;
 mod openai;

@@ -11,6 +11,8 @@ pub struct Provider {
     pub name: String,
     pub provider_type: ProviderType,
     pub key: ProviderKey,
+    /// The name of the key, where keys come in pairs (AWS).
+    pub access_key: Option<ProviderKey>,
     pub base_url: Option<String>,
     pub region: Option<String>,
     pub api_version: Option<String>,
@@ -136,6 +138,7 @@ pub struct NewProvider {
     pub name: String,
     pub provider_type: ProviderType,
     pub key: ProviderKey,
+    pub access_key: Option<ProviderKey>,
     pub base_url: Option<String>,
     pub region: Option<String>,
     pub api_version: Option<String>,
@@ -157,6 +160,7 @@ impl NewProvider {
             name: self.name,
             provider_type: self.provider_type,
             key: self.key,
+            access_key: self.access_key,
             base_url: self.base_url,
             region: self.region,
             api_version: self.api_version,
@@ -175,6 +179,7 @@ impl NewProvider {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderChange {
     pub key: ProviderKey,
+    pub access_key: Option<ProviderKey>,
     pub base_url: Option<String>,
     pub region: Option<String>,
     pub api_version: Option<String>,
@@ -190,6 +195,10 @@ impl ProviderChange {
         };
         let provider = Provider {
             key: self.key,
+            access_key: match self.access_key {
+                Some(new) => Some(new).filter(|new| !new.reveal().is_empty()),
+                None => to.access_key.clone(),
+            },
             base_url: text(self.base_url, &to.base_url),
             region: text(self.region, &to.region),
             api_version: text(self.api_version, &to.api_version),
@@ -205,6 +214,8 @@ impl ProviderChange {
 impl Provider {
     fn check(&self) -> Result<(), BadProvider> {
         within("api_key", self.key.reveal(), MOST_KEY)?;
+        let access_key = self.access_key.as_ref().map_or("", ProviderKey::reveal);
+        within("access_key", access_key, MOST_WORD)?;
         let texts = [
             ("base_url", &self.base_url, MOST_URL),
             ("region", &self.region, MOST_WORD),
@@ -259,6 +270,7 @@ mod tests {
             name: name.to_owned(),
             provider_type: ProviderType::named("openai").unwrap(),
             key: ProviderKey::new("sk-secret"),
+            access_key: Some(ProviderKey::new("AKIA")),
             base_url: Some("http://a/v1".to_owned()),
             region: None,
             api_version: None,
@@ -285,6 +297,7 @@ mod tests {
         let provider = new("mine").create(UserId::DEFAULT, now).unwrap();
         let change = |base_url: Option<&str>| ProviderChange {
             key: ProviderKey::new("other"),
+            access_key: None,
             base_url: base_url.map(str::to_owned),
             region: None,
             api_version: None,
@@ -295,6 +308,7 @@ mod tests {
             (provider.base_url.clone(), 2)
         );
         assert_eq!(kept.key.reveal(), "other");
+        assert_eq!(kept.access_key, provider.access_key);
         let cleared = change(Some("")).apply(&provider, now).unwrap();
         assert_eq!(cleared.base_url, None);
     }

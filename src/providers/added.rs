@@ -4,8 +4,9 @@
 //! that lets it pass (decisions 8).
 
 use super::azure;
+use super::bedrock::{self, signature::Keys};
 use super::config::{ApiKey, Timeouts};
-use super::endpoint::{Endpoint, Origin};
+use super::endpoint::{Endpoint, Login, Origin};
 use super::listing::Cache;
 use super::provider::Provider;
 use super::setup::{checked_url, is_sendable, with_version};
@@ -35,10 +36,27 @@ pub(crate) fn prepare(
     let kind = record.provider_type.name();
     let vendor = vendors::of_type(record.provider_type)
         .map_err(|why| format!("a provider of type '{kind}' cannot be added: {why}"))?;
-    if !is_sendable(record.key.reveal()) {
-        return Err("api_key holds spaces or characters that a header cannot carry".to_owned());
+    let key = ApiKey::new(record.key.reveal());
+    for (field, key) in [
+        ("api_key", Some(&record.key)),
+        ("access_key", record.access_key.as_ref()),
+    ] {
+        if !key.is_none_or(|key| is_sendable(key.reveal())) {
+            return Err(format!(
+                "{field} holds spaces or characters that a header cannot carry"
+            ));
+        }
     }
-    let base = record.base_url.as_deref().or(vendor.public_base);
+    let aws = vendor.dialect.listing == ListingStyle::Bedrock;
+    let own = match (&record.region, aws) {
+        (Some(region), true) if !bedrock::is_region(region) => {
+            return Err(format!("region: '{region}' is no name of a region"));
+        }
+        (Some(region), true) => Some(bedrock::base_url(region)),
+        (None, true) => return Err("a provider of type 'bedrock' needs a region".to_owned()),
+        (_, false) => vendor.public_base.map(str::to_owned),
+    };
+    let base = record.base_url.as_deref().or(own.as_deref());
     let base = base.ok_or_else(|| format!("a provider of type '{kind}' needs a base_url"))?;
     let base_url = checked_url(base).map_err(|why| format!("base_url {why}"))?;
     let url = Url::parse(&base_url).map_err(|error| format!("base_url: {error}"))?;
@@ -51,7 +69,17 @@ pub(crate) fn prepare(
         provider_type: kind.to_owned(),
         endpoint_type: vendor.endpoint_type.to_owned(),
         base_url: with_version(vendor, base_url),
-        key: Some(ApiKey::new(record.key.reveal())).filter(|key| !key.reveal().is_empty()),
+        key: Some(key.clone()).filter(|key| !key.reveal().is_empty()),
+        login: match (&record.access_key, &record.region) {
+            (Some(access), Some(region)) if aws => Login::Aws(Keys {
+                access: ApiKey::new(access.reveal()),
+                secret: key,
+                session: None,
+                region: region.clone(),
+            }),
+            _ => Login::Key,
+        },
+        project: None,
         api_version: azure.then(|| version.to_owned()),
         dialect: vendor.dialect,
         timeouts,
@@ -84,6 +112,7 @@ mod tests {
             name: "mine".to_owned(),
             provider_type: ProviderType::named(provider_type).unwrap(),
             key: ProviderKey::new("secret-key"),
+            access_key: None,
             base_url: base_url.map(str::to_owned),
             region: None,
             api_version: None,
@@ -126,7 +155,8 @@ mod tests {
         }
         for (provider_type, given, reason) in [
             ("azure", None, "needs a base_url"),
-            ("bedrock", None, "signed with AWS keys"),
+            ("bedrock", None, "needs a region"),
+            ("google_vertex", None, "login of a Google account"),
             (
                 "ollama",
                 Some("http://127.0.0.1:11434"),
@@ -135,6 +165,31 @@ mod tests {
         ] {
             let error = base_url(provider_type, given).unwrap_err();
             assert!(error.contains(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn bedrock_is_in_its_region_with_one_key_or_two() {
+        let prepared = |region: &str, access: Option<&str>| {
+            let mut record = record("bedrock", None);
+            record.region = Some(region.to_owned());
+            record.access_key = access.map(ProviderKey::new);
+            providers(&[]).prepare(&record)
+        };
+        let login = |access| {
+            prepared("eu-west-1", access)
+                .unwrap()
+                .provider
+                .endpoint
+                .clone()
+        };
+        let two = login(Some("AKIA"));
+        let place = "https://bedrock-runtime.eu-west-1.amazonaws.com";
+        assert_eq!(two.base_url, place);
+        assert!(matches!(&two.login, Login::Aws(keys) if keys.region == "eu-west-1"));
+        assert!(matches!(login(None).login, Login::Key));
+        for odd in [prepared("a.b", None), prepared("eu", Some("a b"))] {
+            assert!(odd.is_err());
         }
     }
 

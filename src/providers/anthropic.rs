@@ -51,5 +51,10 @@ impl Protocol for Messages {
     }
 }
 
+/// The body as Bedrock takes it.
+pub(crate) fn body_for_bedrock(request: &ModelRequest) -> Vec<u8> {
+    body::for_bedrock(request)
+}
+
 #[cfg(test)]
 mod tests;

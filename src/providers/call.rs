@@ -2,7 +2,8 @@
 
 use super::Model;
 use super::accumulator::{Accumulator, MAX_ANSWER_BYTES, Misfit};
-use super::endpoint::{Endpoint, causes};
+use super::bedrock::frames::FrameReader;
+use super::endpoint::{Endpoint, Unsent, causes};
 use super::failure::{self, Complaint, Failure, Repeat};
 use super::protocol::{Fault, Protocol, Reader};
 use super::sse::EventReader;
@@ -141,10 +142,8 @@ impl Remote {
         for (name, value) in self.protocol.headers(request) {
             post = post.header(name, value);
         }
-        let sending = post
-            .header(CONTENT_TYPE, "application/json")
-            .body(body)
-            .send();
+        let post = post.header(CONTENT_TYPE, "application/json").body(body);
+        let sending = self.endpoint.send(post);
         let patience = if request.stream {
             self.endpoint.timeouts.first_byte()
         } else {
@@ -153,7 +152,12 @@ impl Remote {
         let sent = timeout(patience, sending).await;
         let sent =
             sent.map_err(|_| self.timeout(format!("has not begun to answer after {patience:?}")))?;
-        let response = sent.map_err(|error| self.broken(&error, "cannot be reached"))?;
+        let response = sent.map_err(|unsent| match unsent {
+            Unsent::Failed(error) => self.broken(&error, "cannot be reached"),
+            Unsent::Login(why) => {
+                self.last(Class::Authentication, &format!("cannot be asked: {why}"))
+            }
+        })?;
         if response.status().is_success() {
             Ok(response)
         } else {
@@ -204,13 +208,10 @@ impl Remote {
         mut response: Response,
         reader: &mut dyn Reader,
     ) -> Result<(), Failure> {
-        let mut events = EventReader::default();
+        let mut events = Events::of(&response);
         while let Some(bytes) = self.piece(&mut response).await? {
             events.push(&bytes);
-            while let Some(data) = events
-                .next()
-                .map_err(|error| self.unreadable(&error.to_string()))?
-            {
+            while let Some(data) = events.next().map_err(|what| self.unreadable(&what))? {
                 let said_done = data == b"[DONE]";
                 if !said_done {
                     self.take(&data, reader)?;
@@ -320,6 +321,49 @@ impl Remote {
         let detail = format!("{} {what}", self.endpoint.spoken());
         let error = ModelError { class, detail };
         Failure { error, repeat }
+    }
+}
+
+/// What cuts a stream into events.
+enum Events {
+    Sse(EventReader),
+    Aws(FrameReader),
+}
+
+impl Events {
+    fn of(response: &Response) -> Self {
+        let kind = response.headers().get(CONTENT_TYPE);
+        match kind {
+            Some(kind)
+                if kind
+                    .as_bytes()
+                    .starts_with(b"application/vnd.amazon.eventstream") =>
+            {
+                Self::Aws(FrameReader::default())
+            }
+            _ => Self::Sse(EventReader::default()),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sse(events) => events.push(bytes),
+            Self::Aws(frames) => frames.push(bytes),
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Vec<u8>>, String> {
+        match self {
+            Self::Sse(events) => events.next().map_err(|error| error.to_string()),
+            Self::Aws(frames) => frames.next().map_err(|error| error.to_string()),
+        }
+    }
+
+    fn finish(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Sse(events) => events.finish(),
+            Self::Aws(_) => None,
+        }
     }
 }
 

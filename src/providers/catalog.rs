@@ -77,9 +77,11 @@ fn longest(table: &[(&str, u64)], model: &str) -> Option<u64> {
         .map(|(_, value)| *value)
 }
 
-/// The model's own name in lower case: routers and hubs put an owner before it (`openai/gpt-4o`).
+/// The model's own name in lower case: routers and hubs put an owner before it (`openai/gpt-4o`), Bedrock a region and
+/// an owner (`us.anthropic.claude-sonnet-4-6`).
 fn base_name(model: &str) -> String {
     let name = model.rsplit('/').next().unwrap_or(model);
+    let name = name.split_once("anthropic.").map_or(name, |(_, name)| name);
     name.to_ascii_lowercase()
 }
 
@@ -91,9 +93,9 @@ pub(crate) fn max_tokens(provider: &str, model: &str) -> u64 {
             128_000
         }
         "openai" => 16_384,
-        "anthropic" => Claude::named(model).map_or(8_192, Claude::max_tokens),
-        "google_ai" if gemini_thinking(model).is_some() => 65_536,
-        "google_ai" => 8_192,
+        "anthropic" | "bedrock" => Claude::named(model).map_or(8_192, Claude::max_tokens),
+        "google_ai" | "google_vertex" if gemini_thinking(model).is_some() => 65_536,
+        "google_ai" | "google_vertex" => 8_192,
         _ => 4_096,
     }
 }
@@ -101,8 +103,8 @@ pub(crate) fn max_tokens(provider: &str, model: &str) -> u64 {
 /// Whether a configuration that is made from a handle lets the model think.
 pub(crate) fn reasons_by_default(endpoint_type: &str, model: &str) -> bool {
     match endpoint_type {
-        "anthropic" => Claude::named(model).is_some_and(Claude::thinks),
-        "google_ai" => gemini_thinking(model).is_some(),
+        "anthropic" | "bedrock" => Claude::named(model).is_some_and(Claude::thinks),
+        "google_ai" | "google_vertex" => gemini_thinking(model).is_some(),
         _ => reasons(model),
     }
 }

@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// All options. The default is: no provider but what the environment names, and the built-in model.
@@ -31,6 +32,9 @@ pub struct ProvidersConfig {
     pub together: ProviderConfig,
     pub deepseek: ProviderConfig,
     pub xai: ProviderConfig,
+    pub azure: AzureConfig,
+    pub google_vertex: VertexConfig,
+    pub bedrock: BedrockConfig,
     /// Any other server that speaks OpenAI's chat completions: `[[providers.custom]]`.
     pub custom: Vec<CustomProvider>,
 }
@@ -43,6 +47,44 @@ pub struct ProviderConfig {
     /// Where the provider is served. Changing it never changes a handle.
     pub base_url: Option<String>,
     /// The models to offer, instead of what the endpoint lists.
+    pub models: Vec<String>,
+}
+
+/// Azure's OpenAI service.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AzureConfig {
+    pub api_key: Option<ApiKey>,
+    pub base_url: Option<String>,
+    /// Of the API.
+    pub api_version: Option<String>,
+    /// The deployments to offer, instead of what the service lists.
+    pub models: Vec<String>,
+}
+
+/// Gemini in Google's cloud. It is configured when it has a project and a location.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VertexConfig {
+    pub project: Option<String>,
+    pub location: Option<String>,
+    /// The key file of a service account; without it Google's usual places are looked at.
+    pub credentials: Option<PathBuf>,
+    pub base_url: Option<String>,
+    pub models: Vec<String>,
+}
+
+/// Claude in Amazon's cloud. It is configured when it has a region, and a key of its own or both of an account.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BedrockConfig {
+    pub region: Option<String>,
+    /// A key of Bedrock; goes before the keys of an account.
+    pub api_key: Option<ApiKey>,
+    pub access_key: Option<ApiKey>,
+    pub secret_key: Option<ApiKey>,
+    pub session_token: Option<ApiKey>,
+    pub base_url: Option<String>,
     pub models: Vec<String>,
 }
 

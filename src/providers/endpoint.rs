@@ -1,10 +1,13 @@
 //! One provider's address with its key, and the HTTP client for it.
 
+use super::bedrock::signature::Keys;
 use super::config::{ApiKey, Timeouts};
+use super::google::GoogleLogin;
 use super::vendors::{Dialect, OPENAI_BASE};
+use crate::domain::clock;
 use crate::domain::provider::ProviderCategory;
 use crate::egress::Gate;
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, RequestBuilder, Response};
 use std::sync::OnceLock;
 use url::{Host, Url};
 
@@ -17,6 +20,31 @@ pub(crate) enum Origin {
     Client(Gate),
 }
 
+/// How a request shows who asks.
+#[derive(Debug, Clone)]
+pub(crate) enum Login {
+    /// With the endpoint's key, if it has one.
+    Key,
+    /// With a token that lasts for an hour.
+    Google(GoogleLogin),
+    /// With a signature.
+    Aws(Keys),
+}
+
+/// Why a request has no answer.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// There is nothing to show who asks, or nobody to send it.
+    Login(String),
+    Failed(reqwest::Error),
+}
+
+impl From<reqwest::Error> for Unsent {
+    fn from(error: reqwest::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// A provider. The client is made on first use: making one reads the system's certificates.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
@@ -27,6 +55,9 @@ pub(crate) struct Endpoint {
     /// Without a slash at its end.
     pub(crate) base_url: String,
     pub(crate) key: Option<ApiKey>,
+    pub(crate) login: Login,
+    /// Whose quota a call counts for, where an account has several.
+    pub(crate) project: Option<String>,
     /// In the query of every call.
     pub(crate) api_version: Option<String>,
     pub(crate) dialect: Dialect,
@@ -89,11 +120,36 @@ impl Endpoint {
         })
     }
 
+    /// Sends a request of `get` or `post`, and shows who asks.
+    ///
+    /// # Errors
+    /// As the client's own, or why nobody can be shown.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, Unsent> {
+        Ok(match &self.login {
+            Login::Key => request.send().await?,
+            Login::Google(login) => {
+                let token = login.token().await.map_err(Unsent::Login)?;
+                request.bearer_auth(token).send().await?
+            }
+            Login::Aws(keys) => {
+                let mut request = request.build()?;
+                keys.sign(&mut request, clock::now());
+                let client = self.client().map_err(Unsent::Login)?;
+                client.execute(request).await?
+            }
+        })
+    }
+
     fn with_headers(&self, request: RequestBuilder) -> RequestBuilder {
-        let request = match (self.key(), self.dialect.key_header) {
+        let key = self.key().filter(|_| matches!(self.login, Login::Key));
+        let request = match (key, self.dialect.key_header) {
             (Some(key), None) => request.bearer_auth(key),
             (Some(key), Some(header)) => request.header(header, key),
             (None, _) => request,
+        };
+        let request = match &self.project {
+            Some(project) => request.header("x-goog-user-project", project),
+            None => request,
         };
         let headers = self.dialect.headers.iter();
         headers.fold(request, |request, (name, value)| {

@@ -109,6 +109,10 @@ impl Complaint {
         let means = |word: &str| self.words.contains(word);
         let spelled = [
             ("rate_limit", 429),
+            ("throttling", 429),
+            ("serviceUnavailable", 503),
+            ("modelTimeout", 504),
+            ("validation", 400),
             ("overloaded", 529),
             ("insufficient_quota", 429),
             ("authentication", 401),
@@ -156,8 +160,13 @@ const OVERFLOW: &[&str] = &[
     "exceeds the maximum number of tokens",
 ];
 
-/// How Google, with status 400, refuses a key.
-const KEYS: &[&str] = &["api key not valid", "api key expired"];
+/// How Google, with status 400, and AWS, with 403, refuse a key.
+const KEYS: &[&str] = &[
+    "api key not valid",
+    "api key expired",
+    "security token included in the request is",
+    "signature we calculated does not match",
+];
 
 const CREDITS: &[&str] = &[
     "insufficient_quota",

@@ -2,7 +2,7 @@
 
 use super::catalog::{self, Claude};
 use super::config::Listing;
-use super::endpoint::{Endpoint, causes};
+use super::endpoint::{Endpoint, Unsent, causes};
 use super::failure::{Complaint, without_keys};
 use super::vendors::{ANTHROPIC_BASE, ListingStyle};
 use crate::domain::clock;
@@ -203,6 +203,8 @@ async fn fetch(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
         ListingStyle::Anthropic => anthropic(endpoint).await,
         ListingStyle::Gemini => gemini(endpoint).await,
         ListingStyle::Azure => azure(endpoint).await,
+        ListingStyle::Vertex => vertex(endpoint).await,
+        ListingStyle::Bedrock => bedrock(endpoint).await,
     }
 }
 
@@ -246,30 +248,54 @@ async fn anthropic(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
         let last = page.get("last_id").filter(|_| has_more)?;
         last.as_str().map(str::to_owned)
     };
-    let models = in_pages(endpoint, "limit", "after_id", next).await?;
+    let url = format!("{}/models", endpoint.base_url);
+    let models = in_pages(endpoint, &url, ("limit", "after_id"), next).await?;
     let model = |model| anthropic_model(model, official);
     Ok(models.iter().filter_map(model).collect())
 }
 
 async fn gemini(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
     let next = |page: &Value| page.get("nextPageToken")?.as_str().map(str::to_owned);
-    let models = in_pages(endpoint, "pageSize", "pageToken", next).await?;
+    let url = format!("{}/models", endpoint.base_url);
+    let models = in_pages(endpoint, &url, ("pageSize", "pageToken"), next).await?;
     Ok(models.iter().filter_map(gemini_model).collect())
+}
+
+/// Google's list is for all projects at once; the project that asks is in a header.
+async fn vertex(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
+    let next = |page: &Value| page.get("nextPageToken")?.as_str().map(str::to_owned);
+    let root = endpoint.base_url.split("/v1/projects/").next();
+    let url = format!(
+        "{}/v1beta1/publishers/google/models",
+        root.unwrap_or_default()
+    );
+    let models = in_pages(endpoint, &url, ("pageSize", "pageToken"), next).await?;
+    Ok(models.iter().filter_map(vertex_model).collect())
+}
+
+/// What can be asked in a region is listed by another service than the one that answers.
+async fn bedrock(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
+    let next = |page: &Value| page.get("nextToken")?.as_str().map(str::to_owned);
+    let root = endpoint
+        .base_url
+        .replacen("bedrock-runtime.", "bedrock.", 1);
+    let url = format!("{root}/inference-profiles");
+    let models = in_pages(endpoint, &url, ("maxResults", "nextToken"), next).await?;
+    Ok(models.iter().filter_map(bedrock_model).collect())
 }
 
 /// The models of a list that comes in pages. `size` and `after` are words of the query; `next` reads what a page says
 /// of the one after it.
 async fn in_pages(
     endpoint: &Endpoint,
-    size: &str,
-    after: &str,
+    url: &str,
+    (size, after): (&str, &str),
     next: impl Fn(&Value) -> Option<String>,
 ) -> Result<Vec<Value>, ModelError> {
-    let url = format!("{}/models", endpoint.base_url);
     let mut query = vec![(size, "1000".to_owned())];
     let mut models = Vec::new();
     for _ in 0..MAX_PAGES {
-        let page = read(endpoint, endpoint.get(&url).map(|get| get.query(&query))).await?;
+        let page = read(endpoint, endpoint.get(url).map(|get| get.query(&query))).await?;
         models.extend_from_slice(items(&page));
         match next(&page).filter(|next| !next.is_empty()) {
             Some(next) => {
@@ -302,10 +328,16 @@ pub(crate) async fn read(
     request: Result<RequestBuilder, String>,
 ) -> Result<Value, ModelError> {
     let request = request.map_err(|reason| error(endpoint, Class::Connection, reason))?;
-    let response = request
-        .send()
+    let response = endpoint
+        .send(request)
         .await
-        .map_err(|failed| broken(endpoint, &failed))?;
+        .map_err(|unsent| match unsent {
+            Unsent::Failed(failed) => broken(endpoint, &failed),
+            Unsent::Login(why) => {
+                let what = format_args!("cannot be asked: {why}");
+                error(endpoint, Class::Authentication, what)
+            }
+        })?;
     let status = response.status();
     let body = body(endpoint, response).await?;
     if !status.is_success() {
@@ -355,10 +387,17 @@ fn error(endpoint: &Endpoint, class: Class, what: impl Display) -> ModelError {
     }
 }
 
-/// `{"data": […]}`, (Google) `{"models": […]}`, or (Together) the array itself.
+/// `{"data": […]}`, (Google, AWS) an array under another name, or (Together) the array itself.
 fn items(list: &Value) -> &[Value] {
-    list.get("data")
-        .or(list.get("models"))
+    let names = [
+        "data",
+        "models",
+        "publisherModels",
+        "inferenceProfileSummaries",
+    ];
+    names
+        .iter()
+        .find_map(|name| list.get(name))
         .unwrap_or(list)
         .as_array()
         .map_or(&[], Vec::as_slice)
@@ -475,6 +514,37 @@ fn gemini_model(model: &Value) -> Option<Listed> {
         id,
         purpose,
         window,
+    })
+}
+
+fn vertex_model(model: &Value) -> Option<Listed> {
+    let id = model.get("name")?.as_str()?.rsplit('/').next()?;
+    let converses = id.starts_with("gemini-") && catalog::converses_at_google(id);
+    let purpose = match converses && !catalog::embeds(id) {
+        true => Purpose::Chat,
+        false => Purpose::Other,
+    };
+    Some(Listed {
+        id: id.to_owned(),
+        purpose,
+        window: None,
+    })
+}
+
+/// Only Claude is spoken to here.
+fn bedrock_model(profile: &Value) -> Option<Listed> {
+    let id = profile.get("inferenceProfileId")?.as_str()?;
+    let active = profile
+        .get("status")
+        .is_none_or(|status| status == "ACTIVE");
+    let purpose = match id.contains("anthropic.claude") && active {
+        true => Purpose::Chat,
+        false => Purpose::Other,
+    };
+    Some(Listed {
+        id: id.to_owned(),
+        purpose,
+        window: None,
     })
 }
 

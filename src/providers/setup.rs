@@ -1,11 +1,16 @@
 //! From configuration and environment to the providers there are, with every problem found on the way.
 
-use super::config::{ApiKey, CustomProvider, ProviderConfig, ProvidersConfig};
-use super::endpoint::{Endpoint, Origin};
+use super::azure;
+use super::bedrock::{self, signature::Keys};
+use super::config::{
+    ApiKey, BedrockConfig, CustomProvider, ProviderConfig, ProvidersConfig, VertexConfig,
+};
+use super::endpoint::{Endpoint, Login, Origin};
+use super::google::GoogleLogin;
 use super::listing::Cache;
 use super::provider::Provider;
 use super::rehearsal;
-use super::vendors::{PLAIN, VENDORS, Vendor, canonical};
+use super::vendors::{BEDROCK, ListingStyle, PLAIN, VENDORS, VERTEX, Vendor, canonical};
 use crate::domain::model::Handle;
 use std::sync::{Arc, OnceLock};
 use url::Url;
@@ -31,9 +36,20 @@ pub(crate) fn read(
         problems: Vec::new(),
     };
     setup.check_times();
-    for (vendor, settings) in VENDORS.iter().zip(sections(config)) {
+    let variable = |name: &str| {
+        let value = variable(name).map(|value| value.trim().to_owned());
+        value.filter(|value| !value.is_empty())
+    };
+    let azure = ProviderConfig {
+        api_key: config.azure.api_key.clone(),
+        base_url: config.azure.base_url.clone(),
+        models: config.azure.models.clone(),
+    };
+    for (vendor, settings) in VENDORS.iter().zip(sections(config, &azure)) {
         setup.add_vendor(vendor, settings, &variable);
     }
+    setup.add_vertex(&variable);
+    setup.add_bedrock(&variable);
     for (at, custom) in config.custom.iter().enumerate() {
         setup.add_custom(&format!("providers.custom[{at}]"), custom);
     }
@@ -83,11 +99,7 @@ impl Reading<'_> {
         settings: &ProviderConfig,
         variable: &impl Fn(&str) -> Option<String>,
     ) {
-        let variable = |name: &&str| {
-            variable(name)
-                .map(|value| value.trim().to_owned())
-                .filter(|value| !value.is_empty())
-        };
+        let variable = |name: &&str| variable(name);
         let key = given(settings.api_key.as_ref()).or_else(|| {
             vendor
                 .key_variable
@@ -111,19 +123,122 @@ impl Reading<'_> {
             return;
         };
         base_url = with_version(vendor, base_url);
-        let endpoint = Endpoint {
+        let mut endpoint = self.endpoint(vendor, base_url, Login::Key);
+        if vendor.dialect.listing == ListingStyle::Azure {
+            let version = self.config.azure.api_version.clone();
+            let version = version.or_else(|| variable(&"AZURE_API_VERSION"));
+            endpoint.api_version = Some(version.unwrap_or_else(|| azure::API_VERSION.to_owned()));
+        }
+        endpoint.key = key;
+        self.add(&option, endpoint, &settings.models);
+    }
+
+    /// One of the operator's, without a key.
+    fn endpoint(&self, vendor: &Vendor, base_url: String, login: Login) -> Endpoint {
+        Endpoint {
             name: vendor.name.to_owned(),
             provider_type: vendor.provider_type.to_owned(),
             endpoint_type: vendor.endpoint_type.to_owned(),
             base_url,
-            key,
+            key: None,
+            login,
+            project: None,
             api_version: None,
             dialect: vendor.dialect,
             timeouts: self.config.timeouts,
             origin: Origin::Operator,
             client: OnceLock::new(),
+        }
+    }
+
+    fn add_vertex(&mut self, variable: &impl Fn(&str) -> Option<String>) {
+        let option = "providers.google_vertex";
+        let settings = &self.config.google_vertex;
+        let project = text(settings.project.as_ref());
+        let project = project.or_else(|| variable("GOOGLE_CLOUD_PROJECT"));
+        let location = text(settings.location.as_ref());
+        let location = location.or_else(|| variable("GOOGLE_CLOUD_LOCATION"));
+        let (Some(project), Some(location)) = (project, location) else {
+            if *settings != VertexConfig::default() {
+                let problem = format!("{option}: needs a project and a location");
+                self.problems.push(problem);
+            }
+            return;
         };
-        self.add(&option, endpoint, &settings.models);
+        let is_word = |word: &str| {
+            word.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+        };
+        if !is_word(&project) || !is_word(&location) {
+            self.problems.push(format!(
+                "{option}: project and location are made of letters, digits, '-', '_', '.' and ':'"
+            ));
+            return;
+        }
+        let host = match location.as_str() {
+            "global" => "https://aiplatform.googleapis.com".to_owned(),
+            location => format!("https://{location}-aiplatform.googleapis.com"),
+        };
+        let root = text(settings.base_url.as_ref()).unwrap_or(host);
+        let Some(root) = self.checked_url(option, &root) else {
+            return;
+        };
+        let base_url =
+            format!("{root}/v1/projects/{project}/locations/{location}/publishers/google");
+        let login = Login::Google(GoogleLogin::new(settings.credentials.clone()));
+        let mut endpoint = self.endpoint(&VERTEX, base_url, login);
+        endpoint.project = Some(project);
+        self.add(option, endpoint, &settings.models);
+    }
+
+    fn add_bedrock(&mut self, variable: &impl Fn(&str) -> Option<String>) {
+        let option = "providers.bedrock";
+        let settings = &self.config.bedrock;
+        let from = |key: &Option<ApiKey>, name: &str| {
+            given(key.as_ref()).or_else(|| variable(name).map(ApiKey::new))
+        };
+        let key = from(&settings.api_key, "AWS_BEARER_TOKEN_BEDROCK");
+        let access = from(&settings.access_key, "AWS_ACCESS_KEY_ID");
+        let secret = from(&settings.secret_key, "AWS_SECRET_ACCESS_KEY");
+        let session = from(&settings.session_token, "AWS_SESSION_TOKEN");
+        let region = text(settings.region.as_ref())
+            .or_else(|| variable("AWS_REGION"))
+            .or_else(|| variable("AWS_DEFAULT_REGION"));
+        let mut missing = Vec::new();
+        if region.is_none() {
+            missing.push("a region");
+        }
+        if key.is_none() && (access.is_none() || secret.is_none()) {
+            missing.push("an api_key, or access_key and secret_key");
+        }
+        let Some(region) = region.filter(|_| missing.is_empty()) else {
+            if *settings != BedrockConfig::default() {
+                let problem = format!("{option}: needs {}", missing.join(" and "));
+                self.problems.push(problem);
+            }
+            return;
+        };
+        if !bedrock::is_region(&region) {
+            let problem = format!("{option}.region: '{region}' is no name of a region");
+            self.problems.push(problem);
+            return;
+        }
+        let base = text(settings.base_url.as_ref()).unwrap_or_else(|| bedrock::base_url(&region));
+        let Some(base_url) = self.checked_url(option, &base) else {
+            return;
+        };
+        let login = match (&key, access, secret) {
+            (None, Some(access), Some(secret)) => Login::Aws(Keys {
+                access,
+                secret,
+                session,
+                region,
+            }),
+            _ => Login::Key,
+        };
+        let mut endpoint = self.endpoint(&BEDROCK, base_url, login);
+        endpoint.key = key;
+        self.add(option, endpoint, &settings.models);
     }
 
     fn add_custom(&mut self, option: &str, custom: &CustomProvider) {
@@ -147,6 +262,8 @@ impl Reading<'_> {
             endpoint_type: "openai".to_owned(),
             base_url,
             key: given(custom.api_key.as_ref()),
+            login: Login::Key,
+            project: None,
             api_version: None,
             dialect: PLAIN,
             timeouts: self.config.timeouts,
@@ -217,8 +334,15 @@ fn given(key: Option<&ApiKey>) -> Option<ApiKey> {
     key.filter(|key| !key.reveal().is_empty()).cloned()
 }
 
+fn text(option: Option<&String>) -> Option<String> {
+    option.filter(|text| !text.is_empty()).cloned()
+}
+
 /// The sections of the configuration in the order of `VENDORS`.
-fn sections(config: &ProvidersConfig) -> [&ProviderConfig; VENDORS.len()] {
+fn sections<'a>(
+    config: &'a ProvidersConfig,
+    azure: &'a ProviderConfig,
+) -> [&'a ProviderConfig; VENDORS.len()] {
     [
         &config.openai,
         &config.anthropic,
@@ -233,6 +357,7 @@ fn sections(config: &ProvidersConfig) -> [&ProviderConfig; VENDORS.len()] {
         &config.together,
         &config.deepseek,
         &config.xai,
+        azure,
     ]
 }
 
@@ -339,6 +464,48 @@ mod tests {
                 "{problem}"
             );
         }
+    }
+
+    #[test]
+    fn clouds_are_where_their_options_say() {
+        let azure = [
+            ("AZURE_API_KEY", "k"),
+            ("AZURE_BASE_URL", "https://a.openai.azure.com/"),
+            ("AZURE_API_VERSION", "2025-01-01"),
+        ];
+        let vertex = [
+            ("GOOGLE_CLOUD_PROJECT", "p"),
+            ("GOOGLE_CLOUD_LOCATION", "europe-west4"),
+        ];
+        let bedrock = [
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", "a"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+        ];
+        let only = |environment: &[(&str, &str)]| {
+            let mut providers = setup(json!({}), environment).unwrap().providers;
+            assert!(providers.len() < 2);
+            providers.pop().map(|provider| provider.endpoint.clone())
+        };
+        let found = only(&azure).unwrap();
+        assert_eq!(found.base_url, "https://a.openai.azure.com");
+        assert_eq!(found.api_version.as_deref(), Some("2025-01-01"));
+        let found = only(&vertex).unwrap();
+        let place = "europe-west4-aiplatform.googleapis.com/v1/projects/p/locations/europe-west4";
+        assert_eq!(found.base_url, format!("https://{place}/publishers/google"));
+        let found = only(&bedrock).unwrap();
+        let place = "https://bedrock-runtime.eu-west-1.amazonaws.com";
+        assert_eq!(found.base_url, place);
+        assert!(matches!(found.login, Login::Aws(_)) && !format!("{found:?}").contains("\"s\""));
+        for few in [&azure[..1], &vertex[..1], &bedrock[..2], &bedrock[1..]] {
+            assert!(only(few).is_none(), "{few:?}");
+        }
+        let halves = json!({"bedrock": {"region": "eu/west"}, "google_vertex": {"project": "p"}});
+        let problems = setup(halves, &[]).unwrap_err();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        let odd = json!({"bedrock": {"region": "eu/west", "api_key": "k"}});
+        let problems = setup(odd, &[]).unwrap_err();
+        assert!(problems[0].contains("no name of a region"), "{problems:?}");
     }
 
     #[test]

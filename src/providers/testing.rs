@@ -4,7 +4,7 @@ pub(crate) mod histories;
 
 use super::catalog;
 use super::config::{ApiKey, Timeouts};
-use super::endpoint::{Endpoint, Origin};
+use super::endpoint::{Endpoint, Login, Origin};
 use super::vendors::PLAIN;
 use crate::domain::clock;
 use crate::domain::id::AgentId;
@@ -36,6 +36,8 @@ pub(crate) fn endpoint(base_url: &str) -> Endpoint {
         endpoint_type: name(),
         base_url: base_url.to_owned(),
         key: Some(ApiKey::new(KEY)),
+        login: Login::Key,
+        project: None,
         api_version: None,
         dialect: PLAIN,
         timeouts: Timeouts::default(),
@@ -68,6 +70,8 @@ pub(crate) fn request(model: &str, text: &str) -> ModelRequest {
 pub(crate) enum Reply {
     /// These bytes, then the end of the connection.
     Raw(String),
+    /// The same, where they are no text.
+    Bytes(Vec<u8>),
     /// These bytes, then nothing for ever.
     Stall(String),
 }
@@ -87,6 +91,15 @@ impl Reply {
     /// A stream that ends with the connection, complete or not.
     pub(crate) fn stream(body: &str) -> Self {
         Self::Raw(Self::stream_head() + body)
+    }
+
+    /// A body that is no text.
+    pub(crate) fn bytes(kind: &str, body: &[u8]) -> Self {
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
+        );
+        Self::Bytes([head.as_bytes(), body].concat())
     }
 
     pub(crate) fn stream_head() -> String {
@@ -135,8 +148,11 @@ impl Server {
                 log.lock().unwrap().push(request);
                 let tell = tell.clone();
                 tokio::spawn(async move {
-                    let (Reply::Raw(bytes) | Reply::Stall(bytes)) = &reply;
-                    if connection.write_all(bytes.as_bytes()).await.is_err() {
+                    let bytes = match &reply {
+                        Reply::Raw(text) | Reply::Stall(text) => text.as_bytes(),
+                        Reply::Bytes(bytes) => bytes,
+                    };
+                    if connection.write_all(bytes).await.is_err() {
                         return;
                     }
                     if matches!(reply, Reply::Stall(_))

@@ -3,6 +3,7 @@
 
 use super::anthropic::Messages;
 use super::azure::Azure;
+use super::bedrock::Bedrock;
 use super::gemini::Gemini;
 use super::openai::ChatCompletions;
 use super::protocol::Protocol;
@@ -60,6 +61,10 @@ pub(crate) enum ListingStyle {
     LmStudio,
     /// `GET /openai/deployments`
     Azure,
+    /// `GET /v1beta1/publishers/google/models`
+    Vertex,
+    /// `GET /inference-profiles`
+    Bedrock,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +132,54 @@ pub(crate) const OPENAI_BASE: &str = "https://api.openai.com/v1";
 /// Anthropic's own address; there models are known by short names as well.
 pub(crate) const ANTHROPIC_BASE: &str = "https://api.anthropic.com/v1";
 
-pub(crate) const VENDORS: [Vendor; 13] = [
+/// Azure's OpenAI service; its version is an option of its own.
+const AZURE: Vendor = Vendor {
+    name: "azure",
+    provider_type: "azure",
+    endpoint_type: "azure",
+    key_variable: Some("AZURE_API_KEY"),
+    base_variables: &["AZURE_BASE_URL"],
+    public_base: None,
+    dialect: Dialect {
+        listing: ListingStyle::Azure,
+        key_header: Some("api-key"),
+        replay: Replay::Never,
+        protocol: &Azure,
+        ..PLAIN
+    },
+};
+
+/// Gemini in Google's cloud: where it is follows from project and location.
+pub(crate) const VERTEX: Vendor = Vendor {
+    name: "google_vertex",
+    provider_type: "google_vertex",
+    endpoint_type: "google_vertex",
+    key_variable: None,
+    base_variables: &[],
+    public_base: None,
+    dialect: Dialect {
+        listing: ListingStyle::Vertex,
+        key_header: None,
+        ..GEMINI
+    },
+};
+
+/// Claude in Amazon's: where it is follows from the region.
+pub(crate) const BEDROCK: Vendor = Vendor {
+    name: "bedrock",
+    provider_type: "bedrock",
+    endpoint_type: "bedrock",
+    key_variable: Some("AWS_BEARER_TOKEN_BEDROCK"),
+    base_variables: &[],
+    public_base: None,
+    dialect: Dialect {
+        listing: ListingStyle::Bedrock,
+        protocol: &Bedrock,
+        ..PLAIN
+    },
+};
+
+pub(crate) const VENDORS: [Vendor; 14] = [
     Vendor {
         name: "openai",
         provider_type: "openai",
@@ -269,25 +321,12 @@ pub(crate) const VENDORS: [Vendor; 13] = [
             ..PLAIN
         },
     },
+    AZURE,
 ];
 
 /// Those that clients may add besides, and the configuration does not know by name. They have no variables.
 const ADDED_ONLY: [Vendor; 4] = [
-    Vendor {
-        name: "azure",
-        provider_type: "azure",
-        endpoint_type: "azure",
-        key_variable: None,
-        base_variables: &[],
-        public_base: None,
-        dialect: Dialect {
-            listing: ListingStyle::Azure,
-            key_header: Some("api-key"),
-            replay: Replay::Never,
-            protocol: &Azure,
-            ..PLAIN
-        },
-    },
+    BEDROCK,
     Vendor {
         name: "baseten",
         provider_type: "baseten",
@@ -327,15 +366,11 @@ const ADDED_ONLY: [Vendor; 4] = [
 ];
 
 /// Types of the contract that are not spoken, and why: what a client reads that wants to add one.
-const UNSPOKEN: [(&str, &str); 9] = [
-    (
-        "bedrock",
-        "its requests are signed with AWS keys and its streams are framed in AWS's own way; an address of Bedrock that \
-         speaks chat completions can be added as 'openai' with its base_url and an API key of Bedrock",
-    ),
+const UNSPOKEN: [(&str, &str); 8] = [
     (
         "google_vertex",
-        "it wants tokens of a Google account that last for an hour, and no key; Gemini with a key is 'google_ai'",
+        "it wants the login of a Google account, and no key: the configuration of this server can name one; Gemini with a key \
+         is 'google_ai'",
     ),
     ("chatgpt_oauth", "it wants a login in a browser, and no key"),
     (
@@ -392,7 +427,7 @@ impl Vendor {
     /// and the clients of Anthropic and Google know no other address.
     pub(crate) fn version(&self) -> Option<&'static str> {
         match (self.public_base, self.dialect.listing) {
-            (_, ListingStyle::Azure) => None,
+            (_, ListingStyle::Azure | ListingStyle::Bedrock | ListingStyle::Vertex) => None,
             (_, ListingStyle::Gemini) => Some("/v1beta"),
             (_, ListingStyle::Anthropic) | (None, _) => Some("/v1"),
             (Some(_), _) => None,

@@ -79,6 +79,10 @@ fn older_versions_are_still_read() {
         ..testing::fixed_step()
     };
     is_still_read(1, &step);
+    let mut provider = testing::fixed_provider();
+    provider.key = ProviderKey::new("v1:AAAA");
+    provider.access_key = None;
+    is_still_read(1, &SealedProvider(provider));
 }
 
 #[test]
@@ -122,6 +126,7 @@ fn every_record_is_written_and_read_as_it_always_was() {
     });
     let mut provider = testing::fixed_provider();
     provider.key = ProviderKey::new("v1:AAAA");
+    provider.access_key = Some(ProviderKey::new("v1:BBBB"));
     stands(&SealedProvider(provider));
     stands(&Trace {
         request: "{}".to_owned(),

@@ -1,7 +1,7 @@
 //! Model providers that clients added. There are few of them, and their records are short: one value each, the key sealed.
 
 use super::batch::{Batch, Condition, Unsealed};
-use super::codec::{Kind, Stored, Unreadable};
+use super::codec::{self, Kind, Stored, Unreadable};
 use super::keys;
 use super::record::{Record, record};
 use super::seal::SealedProvider;
@@ -11,14 +11,32 @@ use crate::domain::page::Order;
 use crate::domain::provider::{Provider, ProviderKey, ProviderType};
 use bincode::{Decode, Encode};
 
+/// Before keys came in pairs.
+#[derive(Encode, Decode)]
+struct ProviderV1 {
+    id: [u8; 16],
+    name: String,
+    provider_type: String,
+    key: String,
+    base_url: Option<String>,
+    region: Option<String>,
+    api_version: Option<String>,
+    created_by: [u8; 16],
+    created_at: i64,
+    updated_at: i64,
+    last_synced: Option<i64>,
+    version: u64,
+}
+
 record! {
-    /// `key` is a sealed text.
+    /// `key` and `access_key` are sealed texts.
     #[derive(Encode, Decode)]
-    struct ProviderV1 for Provider {
+    struct ProviderV2 for Provider {
         id: [u8; 16],
         name: String,
         provider_type: String,
         key: String,
+        access_key: Option<String>,
         base_url: Option<String>,
         region: Option<String>,
         api_version: Option<String>,
@@ -27,6 +45,26 @@ record! {
         updated_at: i64,
         last_synced: Option<i64>,
         version: u64,
+    }
+}
+
+impl From<ProviderV1> for ProviderV2 {
+    fn from(old: ProviderV1) -> Self {
+        Self {
+            id: old.id,
+            name: old.name,
+            provider_type: old.provider_type,
+            key: old.key,
+            access_key: None,
+            base_url: old.base_url,
+            region: old.region,
+            api_version: old.api_version,
+            created_by: old.created_by,
+            created_at: old.created_at,
+            updated_at: old.updated_at,
+            last_synced: old.last_synced,
+            version: old.version,
+        }
     }
 }
 
@@ -51,7 +89,7 @@ impl Record<ProviderKey> for String {
     }
 }
 
-impl Record<SealedProvider> for ProviderV1 {
+impl Record<SealedProvider> for ProviderV2 {
     fn of(value: &SealedProvider) -> Self {
         Self::of(&value.0)
     }
@@ -63,8 +101,17 @@ impl Record<SealedProvider> for ProviderV1 {
 
 impl Stored for SealedProvider {
     const KIND: Kind = Kind::Provider;
-    const VERSION: u8 = 1;
-    type Newest = ProviderV1;
+    const VERSION: u8 = 2;
+    type Newest = ProviderV2;
+
+    fn older(version: u8, payload: &[u8]) -> Result<Self, Unreadable> {
+        if version != 1 {
+            return Err(Unreadable(format!(
+                "a provider record of version {version}"
+            )));
+        }
+        ProviderV2::from(codec::read::<ProviderV1>(payload)?).into_domain()
+    }
 }
 
 impl Batch {

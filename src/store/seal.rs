@@ -81,6 +81,9 @@ impl Seal {
     pub(super) fn close_provider(&self, mut provider: Provider) -> SealedProvider {
         let sealed = self.close_text(&provider_key(provider.id), provider.key.reveal());
         provider.key = ProviderKey::new(sealed);
+        let owner = access_key(provider.id);
+        let close = |key: ProviderKey| ProviderKey::new(self.close_text(&owner, key.reveal()));
+        provider.access_key = provider.access_key.map(close);
         SealedProvider(provider)
     }
 
@@ -92,6 +95,16 @@ impl Seal {
             .open_text(&provider_key(provider.id), provider.key.reveal())
             .map_err(|why| Unreadable(format!("the key of provider '{}' {why}", provider.name)))?;
         provider.key = ProviderKey::new(key);
+        if let Some(sealed) = provider.access_key {
+            let opened = self.open_text(&access_key(provider.id), sealed.reveal());
+            let opened = opened.map_err(|why| {
+                Unreadable(format!(
+                    "the access key of provider '{}' {why}",
+                    provider.name
+                ))
+            })?;
+            provider.access_key = Some(ProviderKey::new(opened));
+        }
         Ok(provider)
     }
 
@@ -151,6 +164,12 @@ fn owner(agent: &[u8; 16], secret: &Secret) -> [u8; 32] {
 
 fn provider_key(provider: ProviderId) -> [u8; 32] {
     let mut owner = *b"................provider api_key";
+    owner[..16].copy_from_slice(provider.bytes());
+    owner
+}
+
+fn access_key(provider: ProviderId) -> [u8; 32] {
+    let mut owner = *b"................provider acc_key";
     owner[..16].copy_from_slice(provider.bytes());
     owner
 }

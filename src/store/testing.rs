@@ -637,6 +637,7 @@ pub(super) fn fixed_provider() -> Provider {
         name: "mine".to_owned(),
         provider_type: ProviderType::named("azure").unwrap(),
         key: ProviderKey::new("sk-swordfish"),
+        access_key: Some(ProviderKey::new("AKIASWORDFISH")),
         base_url: text("https://mine.example.org"),
         region: text("eu"),
         api_version: text("2024-10-21"),

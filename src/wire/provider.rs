@@ -56,9 +56,7 @@ pub struct ProviderCreate {
     #[serde(deserialize_with = "provider_type")]
     provider_type: ProviderType,
     api_key: String,
-    /// A second key, which only types have that are not spoken; it is not kept.
-    #[serde(rename = "access_key")]
-    _access_key: Option<String>,
+    access_key: Option<String>,
     region: Option<String>,
     base_url: Option<String>,
     api_version: Option<String>,
@@ -70,6 +68,7 @@ impl From<ProviderCreate> for NewProvider {
             name: create.name.trim().to_owned(),
             provider_type: create.provider_type,
             key: key(&create.api_key),
+            access_key: text(create.access_key).map(ProviderKey::new),
             base_url: text(create.base_url),
             region: text(create.region),
             api_version: text(create.api_version),
@@ -82,8 +81,7 @@ impl From<ProviderCreate> for NewProvider {
 #[serde(deny_unknown_fields)]
 pub struct ProviderUpdate {
     api_key: String,
-    #[serde(rename = "access_key")]
-    _access_key: Option<String>,
+    access_key: Option<String>,
     region: Option<String>,
     base_url: Option<String>,
     api_version: Option<String>,
@@ -94,6 +92,7 @@ impl From<ProviderUpdate> for ProviderChange {
         let trimmed = |text: Option<String>| text.map(|text| text.trim().to_owned());
         Self {
             key: key(&update.api_key),
+            access_key: trimmed(update.access_key).map(ProviderKey::new),
             base_url: trimmed(update.base_url),
             region: trimmed(update.region),
             api_version: trimmed(update.api_version),
@@ -107,6 +106,7 @@ pub struct ProviderCheck {
     #[serde(deserialize_with = "provider_type")]
     provider_type: ProviderType,
     api_key: String,
+    access_key: Option<String>,
     region: Option<String>,
     base_url: Option<String>,
     api_version: Option<String>,
@@ -118,6 +118,7 @@ impl From<ProviderCheck> for NewProvider {
             name: check.provider_type.name().to_owned(),
             provider_type: check.provider_type,
             key: key(&check.api_key),
+            access_key: text(check.access_key).map(ProviderKey::new),
             base_url: text(check.base_url),
             region: text(check.region),
             api_version: text(check.api_version),

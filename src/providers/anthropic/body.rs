@@ -11,6 +11,7 @@ use conversation::{Block, Marked, Said};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Every request needs a limit.
 const DEFAULT_MAX_TOKENS: u64 = 4_096;
@@ -86,6 +87,28 @@ const NO_TOOL: &str = "unavailable";
 pub(crate) fn bytes(request: &ModelRequest) -> Vec<u8> {
     serde_json::to_vec(&Body::new(request))
         .expect("strings, numbers and JSON values always serialise")
+}
+
+/// The same for Bedrock, where model and stream are in the path, and what is asked for by name in the body. It refuses names
+/// that it does not know.
+pub(crate) fn for_bedrock(request: &ModelRequest) -> Vec<u8> {
+    const KNOWN: [&str; 3] = ["interleaved-thinking", "effort", "context-1m"];
+    let mut plain = request.clone();
+    Arc::make_mut(&mut plain.config).strict = false;
+    let mut betas = betas(&plain);
+    betas.retain(|beta| KNOWN.iter().any(|known| beta.starts_with(known)));
+    let body = serde_json::to_value(Body::new(&plain));
+    let mut body = body.expect("strings, numbers and JSON values always serialise");
+    if let Some(body) = body.as_object_mut() {
+        body.shift_remove("model");
+        body.shift_remove("stream");
+        if !betas.is_empty() {
+            body.shift_insert(0, "anthropic_beta".to_owned(), json!(betas));
+        }
+        let version = json!("bedrock-2023-05-31");
+        body.shift_insert(0, "anthropic_version".to_owned(), version);
+    }
+    body.to_string().into_bytes()
 }
 
 /// What of the body costs something before there is an answer: all that may be sent to be counted.

@@ -129,6 +129,11 @@ mod tests {
             ("claude-3-haiku-20240307", Size::Haiku, (3, 0)),
             ("claude-opus-4-6", Size::Opus, (4, 6)),
             ("claude-2.1", Size::Other, (2, 1)),
+            (
+                "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+                Size::Sonnet,
+                (4, 5),
+            ),
         ] {
             assert_eq!(
                 Claude::named(model),
