@@ -120,6 +120,8 @@ fn step_of_an_answer(criterion: &mut Criterion) {
         calls: (0..4).map(call).collect(),
         finish: Finish::ToolCalls,
         usage: Usage::default(),
+        tokens: None,
+        request_id: None,
         trace: Trace::default(),
     };
     criterion.bench_function("what follows an answer with 4 calls", |bencher| {

@@ -322,8 +322,10 @@ pub fn message(mut message: Message, reason: &str, time: Timestamp, timezone: &s
 
 /// Whether a message is one of those.
 pub fn is_message(message: &Message) -> bool {
-    let of_user = message.role == Role::User;
-    let text = of_user.then(|| message.text()).unwrap_or_default();
+    if message.role != Role::User {
+        return false;
+    }
+    let text = message.text();
     let envelope = text.starts_with('{').then(|| serde_json::from_str(&text));
     matches!(envelope, Some(Ok(Value::Object(envelope))) if envelope.get("type").is_some_and(|kind| kind == "heartbeat"))
 }

@@ -56,7 +56,7 @@ pub(crate) struct Endpoint {
     pub(crate) base_url: String,
     pub(crate) key: Option<ApiKey>,
     pub(crate) login: Login,
-    /// Whose quota a call counts for, where an account has several.
+    /// Whose quota a list counts for, where an account has several; a call says so in its path.
     pub(crate) project: Option<String>,
     /// In the query of every call.
     pub(crate) api_version: Option<String>,
@@ -107,7 +107,11 @@ impl Endpoint {
     /// # Errors
     /// Why there can be no client: the system has no certificates to trust.
     pub(crate) fn get(&self, url: &str) -> Result<RequestBuilder, String> {
-        Ok(self.with_headers(self.client()?.get(url)))
+        let get = self.with_headers(self.client()?.get(url));
+        Ok(match &self.project {
+            Some(project) => get.header("x-goog-user-project", project),
+            None => get,
+        })
     }
 
     /// # Errors
@@ -146,10 +150,6 @@ impl Endpoint {
             (Some(key), None) => request.bearer_auth(key),
             (Some(key), Some(header)) => request.header(header, key),
             (None, _) => request,
-        };
-        let request = match &self.project {
-            Some(project) => request.header("x-goog-user-project", project),
-            None => request,
         };
         let headers = self.dialect.headers.iter();
         headers.fold(request, |request, (name, value)| {

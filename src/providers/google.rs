@@ -121,8 +121,9 @@ mod tests {
         let server = Server::answering(|request| {
             let head = request.to_lowercase();
             assert!(head.contains("authorization: bearer hour-token"), "{head}");
-            assert!(head.contains("x-goog-user-project: p") && !head.contains("x-goog-api-key"));
+            assert!(!head.contains("x-goog-api-key"));
             if request.starts_with("GET /v1beta1/publishers/google/models?pageSize=1000 ") {
+                assert!(head.contains("x-goog-user-project: p"), "{head}");
                 let model = |name: &str| json!({"name": format!("publishers/google/models/{name}")});
                 let list = json!({"publisherModels": [model("gemini-2.5-pro"), model("imagen-4")]});
                 return Reply::json(200, &list.to_string());

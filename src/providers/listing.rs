@@ -261,7 +261,7 @@ async fn gemini(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
     Ok(models.iter().filter_map(gemini_model).collect())
 }
 
-/// Google's list is for all projects at once; the project that asks is in a header.
+/// Google's list is the same for all projects.
 async fn vertex(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
     let next = |page: &Value| page.get("nextPageToken")?.as_str().map(str::to_owned);
     let root = endpoint.base_url.split("/v1/projects/").next();

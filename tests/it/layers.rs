@@ -19,12 +19,13 @@ const MAY_USE: [(&str, &[&str]); 9] = [
 ];
 
 /// Crate, and the folders that may name it.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("sled", &["store"]),
     ("bincode", &["store"]),
     ("axum", &["facade", "boot"]),
     ("reqwest", &["providers", "egress", "cli"]),
     ("ractor", &["actors"]),
+    ("gcp_auth", &["providers"]),
     ("clap", &["cli"]),
 ];
 
