@@ -53,7 +53,11 @@ pub(crate) fn prepare(
             return Err(format!("region: '{region}' is no name of a region"));
         }
         (Some(region), true) => Some(bedrock::base_url(region)),
-        (None, true) => return Err("a provider of type 'bedrock' needs a region".to_owned()),
+        // Where it is may be given whole, but a signature holds for one region.
+        (None, true) if record.base_url.is_none() || record.access_key.is_some() => {
+            return Err("a provider of type 'bedrock' needs a region".to_owned());
+        }
+        (None, true) => None,
         (_, false) => vendor.public_base.map(str::to_owned),
     };
     let base = record.base_url.as_deref().or(own.as_deref());

@@ -202,6 +202,12 @@ mod tests {
         let provider = testing::fixed_provider();
         let sealed = seal.close_provider(provider.clone());
         assert!(!sealed.0.key.reveal().contains(provider.key.reveal()));
+        let shown = |provider: &Provider| provider.access_key.clone().unwrap();
+        assert!(
+            !shown(&sealed.0)
+                .reveal()
+                .contains(shown(&provider).reveal())
+        );
         assert_eq!(seal.open_provider(sealed.clone()).unwrap(), provider);
         let mut moved = sealed;
         moved.0.id = ProviderId::new();

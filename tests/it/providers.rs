@@ -274,14 +274,14 @@ async fn what_cannot_be_a_provider_is_refused_with_its_reason() {
             "needs a base_url",
         ),
         (
-            with(json!({"provider_type": "bedrock"})),
+            with(json!({"provider_type": "bedrock", "base_url": null})),
             400,
-            "signed with AWS keys",
+            "needs a region",
         ),
         (
             with(json!({"provider_type": "google_vertex"})),
             400,
-            "last for an hour",
+            "login of a Google account",
         ),
         (with(json!({"api_key": "a b"})), 400, "header"),
         (with(json!({"name": "openai"})), 400, "of this server"),
