@@ -122,7 +122,7 @@ mod tests {
             let head = request.to_lowercase();
             assert!(head.contains("authorization: bearer hour-token"), "{head}");
             assert!(!head.contains("x-goog-api-key"));
-            if request.starts_with("GET /v1beta1/publishers/google/models?pageSize=1000 ") {
+            if request.starts_with("GET /v1beta1/publishers/google/models?pageSize=100 ") {
                 assert!(head.contains("x-goog-user-project: p"), "{head}");
                 let model = |name: &str| json!({"name": format!("publishers/google/models/{name}")});
                 let list = json!({"publisherModels": [model("gemini-2.5-pro"), model("imagen-4")]});

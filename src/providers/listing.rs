@@ -249,7 +249,7 @@ async fn anthropic(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
         last.as_str().map(str::to_owned)
     };
     let url = format!("{}/models", endpoint.base_url);
-    let models = in_pages(endpoint, &url, ("limit", "after_id"), next).await?;
+    let models = in_pages(endpoint, &url, (("limit", "1000"), "after_id"), next).await?;
     let model = |model| anthropic_model(model, official);
     Ok(models.iter().filter_map(model).collect())
 }
@@ -257,7 +257,7 @@ async fn anthropic(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
 async fn gemini(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
     let next = |page: &Value| page.get("nextPageToken")?.as_str().map(str::to_owned);
     let url = format!("{}/models", endpoint.base_url);
-    let models = in_pages(endpoint, &url, ("pageSize", "pageToken"), next).await?;
+    let models = in_pages(endpoint, &url, (("pageSize", "1000"), "pageToken"), next).await?;
     Ok(models.iter().filter_map(gemini_model).collect())
 }
 
@@ -269,7 +269,7 @@ async fn vertex(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
         "{}/v1beta1/publishers/google/models",
         root.unwrap_or_default()
     );
-    let models = in_pages(endpoint, &url, ("pageSize", "pageToken"), next).await?;
+    let models = in_pages(endpoint, &url, (("pageSize", "100"), "pageToken"), next).await?;
     Ok(models.iter().filter_map(vertex_model).collect())
 }
 
@@ -280,7 +280,7 @@ async fn bedrock(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
         .base_url
         .replacen("bedrock-runtime.", "bedrock.", 1);
     let url = format!("{root}/inference-profiles");
-    let models = in_pages(endpoint, &url, ("maxResults", "nextToken"), next).await?;
+    let models = in_pages(endpoint, &url, (("maxResults", "1000"), "nextToken"), next).await?;
     Ok(models.iter().filter_map(bedrock_model).collect())
 }
 
@@ -289,10 +289,10 @@ async fn bedrock(endpoint: &Endpoint) -> Result<Vec<Listed>, ModelError> {
 async fn in_pages(
     endpoint: &Endpoint,
     url: &str,
-    (size, after): (&str, &str),
+    ((size, count), after): ((&str, &str), &str),
     next: impl Fn(&Value) -> Option<String>,
 ) -> Result<Vec<Value>, ModelError> {
-    let mut query = vec![(size, "1000".to_owned())];
+    let mut query = vec![(size, count.to_owned())];
     let mut models = Vec::new();
     for _ in 0..MAX_PAGES {
         let page = read(endpoint, endpoint.get(url).map(|get| get.query(&query))).await?;

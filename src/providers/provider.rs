@@ -70,7 +70,8 @@ impl Provider {
 
     /// The model to ask for instead, if the endpoint lists that and no longer the one that is named.
     pub(crate) fn successor(&self, model: &str) -> Option<&'static str> {
-        if !["google_ai", "google_vertex"].contains(&self.endpoint.vendor()) {
+        // Vertex does not list all that it has.
+        if self.endpoint.vendor() != "google_ai" {
             return None;
         }
         let first = catalog::gemini_successor(model)?;

@@ -33,6 +33,7 @@ pub(crate) fn read(
     let mut setup = Reading {
         config,
         providers: Vec::new(),
+        ambient: 0,
         problems: Vec::new(),
     };
     setup.check_times();
@@ -72,6 +73,8 @@ pub(crate) fn read(
 struct Reading<'a> {
     config: &'a ProvidersConfig,
     providers: Vec<Arc<Provider>>,
+    /// Those of clouds whose variables were there, maybe for other programs: no choice of a model.
+    ambient: usize,
     problems: Vec<String>,
 }
 
@@ -188,6 +191,7 @@ impl Reading<'_> {
         let login = Login::Google(GoogleLogin::new(settings.credentials.clone()));
         let mut endpoint = self.endpoint(&VERTEX, base_url, login);
         endpoint.project = Some(project);
+        self.ambient += usize::from(*settings == VertexConfig::default());
         self.add(option, endpoint, &settings.models);
     }
 
@@ -236,6 +240,8 @@ impl Reading<'_> {
             }),
             _ => Login::Key,
         };
+        let is_ambient = *settings == BedrockConfig::default() && key.is_none();
+        self.ambient += usize::from(is_ambient);
         let mut endpoint = self.endpoint(&BEDROCK, base_url, login);
         endpoint.key = key;
         self.add(option, endpoint, &settings.models);
@@ -313,7 +319,7 @@ impl Reading<'_> {
             .as_deref()
             .filter(|text| !text.is_empty())
         else {
-            return self.providers.is_empty().then(rehearsal::handle);
+            return (self.providers.len() == self.ambient).then(rehearsal::handle);
         };
         let Some(handle) = Handle::parse(text).map(canonical) else {
             self.problems.push(format!(
@@ -497,6 +503,10 @@ mod tests {
         let place = "https://bedrock-runtime.eu-west-1.amazonaws.com";
         assert_eq!(found.base_url, place);
         assert!(matches!(found.login, Login::Aws(_)) && !format!("{found:?}").contains("\"s\""));
+        let default =
+            |environment: &[(&str, &str)]| setup(json!({}), environment).unwrap().default_model;
+        assert_eq!(default(&bedrock), Some(rehearsal::handle()));
+        assert_eq!(default(&azure), None);
         for few in [&azure[..1], &vertex[..1], &bedrock[..2], &bedrock[1..]] {
             assert!(only(few).is_none(), "{few:?}");
         }
