@@ -4,7 +4,6 @@
 //! Owns     the run's status while it lives, and its frames. Its agent writes the record.
 //! Restart  never. Its agent applies the recovery table to a run that dies (runs-and-streaming §13).
 
-pub(crate) mod asking;
 pub(crate) mod frames;
 pub(crate) mod request;
 pub(crate) mod worker;
