@@ -17,6 +17,7 @@ mod conversations;
 mod crash;
 mod damage;
 mod decisions;
+mod dialects;
 mod endings;
 mod full_disk;
 mod heartbeat;
