@@ -3,7 +3,7 @@
 //! reasoning models and error codes.
 
 use super::rules::{
-    Verdict, filled, has, identifier, json, list, must, number, only, tools, word,
+    Verdict, closed, filled, has, identifier, json, list, must, number, only, tools, word,
 };
 use super::script::{Answer, Dialect, End, Request, Trouble, event, pieces};
 use serde_json::{Value, json};
@@ -12,15 +12,35 @@ use std::collections::HashSet;
 pub(crate) struct OpenAi;
 
 const FIELDS: &[&str] = &[
-    "model", "messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "temperature",
-    "frequency_penalty", "max_completion_tokens", "max_tokens", "reasoning_effort", "verbosity",
-    "prompt_cache_retention", "service_tier", "user", "stream", "stream_options", "logprobs", "top_logprobs",
+    "model",
+    "messages",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "response_format",
+    "temperature",
+    "frequency_penalty",
+    "max_completion_tokens",
+    "max_tokens",
+    "reasoning_effort",
+    "verbosity",
+    "prompt_cache_retention",
+    "service_tier",
+    "user",
+    "stream",
+    "stream_options",
+    "logprobs",
+    "top_logprobs",
 ];
+/// What vLLM takes besides.
+const OPEN_FIELDS: &[&str] = &["return_token_ids"];
 pub(crate) const EFFORTS: &[&str] = &["none", "minimal", "low", "medium", "high", "xhigh"];
 
 /// Whether OpenAI's model of this name thinks before it answers.
 pub(crate) fn reasons(model: &str) -> bool {
-    ["o1", "o3", "o4", "gpt-5"].iter().any(|family| model.starts_with(family))
+    ["o1", "o3", "o4", "gpt-5"]
+        .iter()
+        .any(|family| model.starts_with(family))
 }
 
 /// Whether the model is no model of OpenAI: its server shows what it thinks.
@@ -34,7 +54,10 @@ impl Dialect for OpenAi {
     }
 
     fn model(&self, request: &Request) -> String {
-        request.body["model"].as_str().unwrap_or_default().to_owned()
+        request.body["model"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     fn streams(&self, request: &Request) -> bool {
@@ -44,7 +67,8 @@ impl Dialect for OpenAi {
     fn check(&self, request: &Request, given: &[Answer]) -> Verdict {
         json(request)?;
         let (body, model) = (&request.body, self.model(request));
-        only(body, FIELDS)?;
+        let more = if is_open(&model) { OPEN_FIELDS } else { &[] };
+        only(body, &[FIELDS, more].concat())?;
         filled(body, "model")?;
         if model.starts_with("gpt-") {
             key(request)?;
@@ -54,44 +78,76 @@ impl Dialect for OpenAi {
             "stream_options without stream"
         );
         if has(body, "stream_options") {
-            only(&body["stream_options"], &["include_usage", "include_obfuscation"])?;
+            only(
+                &body["stream_options"],
+                &["include_usage", "include_obfuscation"],
+            )?;
         }
         number(body, "temperature", 0.0, 2.0)?;
         number(body, "frequency_penalty", -2.0, 2.0)?;
         number(body, "max_completion_tokens", 1.0, 128_000.0)?;
         word(body, "reasoning_effort", EFFORTS)?;
         word(body, "verbosity", &["low", "medium", "high"])?;
-        word(body, "service_tier", &["auto", "default", "flex", "priority"])?;
+        word(
+            body,
+            "service_tier",
+            &["auto", "default", "flex", "priority"],
+        )?;
         word(body, "prompt_cache_retention", &["in-memory", "24h"])?;
         if reasons(&model) {
-            must!(!has(body, "max_tokens"), "max_tokens for a model that reasons");
+            must!(
+                !has(body, "max_tokens"),
+                "max_tokens for a model that reasons"
+            );
             must!(
                 body["temperature"].is_null() || body["temperature"] == 1.0,
                 "a temperature for a model that reasons"
             );
-            must!(!has(body, "frequency_penalty"), "a penalty for a model that reasons");
+            must!(
+                !has(body, "frequency_penalty"),
+                "a penalty for a model that reasons"
+            );
+            must!(
+                !has(body, "logprobs"),
+                "probabilities of a model that reasons"
+            );
         } else {
-            must!(!has(body, "reasoning_effort"), "an effort for a model that does not reason");
+            must!(
+                !has(body, "reasoning_effort"),
+                "an effort for a model that does not reason"
+            );
         }
-        let functions: Vec<&Value> = list(&body["tools"]).iter().map(|tool| &tool["function"]).collect();
+        let functions: Vec<&Value> = list(&body["tools"])
+            .iter()
+            .map(|tool| &tool["function"])
+            .collect();
         for (tool, function) in list(&body["tools"]).iter().zip(&functions) {
             only(tool, &["type", "function"])?;
-            must!(tool["type"] == "function", "a tool of type {}", tool["type"]);
+            must!(
+                tool["type"] == "function",
+                "a tool of type {}",
+                tool["type"]
+            );
             only(function, &["name", "description", "parameters", "strict"])?;
+            if function["strict"] == true {
+                closed(&function["parameters"], true)?;
+            }
         }
-        choice(body, &tools(&functions, "parameters", 64)?, |choice| &choice["function"]["name"])?;
+        choice(body, &tools(&functions, "parameters", 64)?, |choice| {
+            &choice["function"]["name"]
+        })?;
         messages(body, &model, given)
     }
 
     fn whole(&self, answer: &Answer) -> Value {
-        let calls: Vec<Value> = answer
-            .calls()
+        let calls: Vec<Value> = identified(answer)
             .iter()
             .map(|(id, name, arguments)| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}))
             .collect();
         let text = answer.text();
         let content = (!text.is_empty()).then_some(text);
-        let mut message = json!({"role": "assistant", "content": content, "refusal": null, "annotations": []});
+        let mut message =
+            json!({"role": "assistant", "content": content, "refusal": null, "annotations": []});
         if is_open(&answer.model) {
             message["reasoning_content"] = json!(answer.thought());
         }
@@ -116,10 +172,13 @@ impl Dialect for OpenAi {
             event(None, &chunk)
         };
         let delta = |delta: Value| {
-            let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": null});
+            let choice =
+                json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": null});
             chunk(json!([choice]), Value::Null)
         };
-        let mut events = vec![delta(json!({"role": "assistant", "content": "", "refusal": null}))];
+        let mut events = vec![delta(
+            json!({"role": "assistant", "content": "", "refusal": null}),
+        )];
         events.push(": keep-alive\n\n".to_owned());
         if is_open(&answer.model) {
             let thought = pieces(&answer.thought()).into_iter();
@@ -127,8 +186,13 @@ impl Dialect for OpenAi {
         }
         let text = pieces(&answer.text()).into_iter();
         events.extend(text.map(|piece| delta(json!({"content": piece}))));
-        events.extend(calls(answer).into_iter().map(|call| delta(json!({"tool_calls": [call]}))));
-        let end = json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": finish(answer)});
+        events.extend(
+            fragments(answer)
+                .into_iter()
+                .map(|call| delta(json!({"tool_calls": [call]}))),
+        );
+        let end =
+            json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": finish(answer)});
         events.push(chunk(json!([end]), Value::Null));
         events.push(chunk(json!([]), usage(answer)));
         events.push("data: [DONE]\n\n".to_owned());
@@ -158,19 +222,42 @@ pub(crate) fn key(request: &Request) -> Verdict {
 /// Status and error object of OpenAI.
 pub(crate) fn error(trouble: &Trouble) -> (u16, Value) {
     let error = |status, kind: &str, code: &str, message: &str| {
-        (status, json!({"message": message, "type": kind, "param": null, "code": code}))
+        (
+            status,
+            json!({"message": message, "type": kind, "param": null, "code": code}),
+        )
     };
     match trouble {
-        Trouble::Overloaded => error(503, "server_error", "server_is_overloaded", "Our servers are currently overloaded."),
-        Trouble::RateLimit => error(429, "requests", "rate_limit_exceeded", "Rate limit reached for requests."),
+        Trouble::Overloaded => error(
+            503,
+            "server_error",
+            "server_is_overloaded",
+            "Our servers are currently overloaded.",
+        ),
+        Trouble::RateLimit => error(
+            429,
+            "requests",
+            "rate_limit_exceeded",
+            "Rate limit reached for requests.",
+        ),
         Trouble::Overflow => error(
             400,
             "invalid_request_error",
             "context_length_exceeded",
             "Your input exceeds the context window of this model.",
         ),
-        Trouble::Key => error(401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided: sk-ab***yz."),
-        Trouble::Quota => error(429, "insufficient_quota", "insufficient_quota", "You exceeded your current quota."),
+        Trouble::Key => error(
+            401,
+            "invalid_request_error",
+            "invalid_api_key",
+            "Incorrect API key provided: sk-ab***yz.",
+        ),
+        Trouble::Quota => error(
+            429,
+            "insufficient_quota",
+            "insufficient_quota",
+            "You exceeded your current quota.",
+        ),
         Trouble::Rule(rule) => error(400, "invalid_request_error", "invalid_value", rule),
     }
 }
@@ -182,14 +269,20 @@ pub(crate) fn choice<'a>(
     named: impl Fn(&'a Value) -> &'a Value,
 ) -> Verdict {
     for field in ["tool_choice", "parallel_tool_calls"] {
-        must!(!has(body, field) || !names.is_empty(), "{field} without tools");
+        must!(
+            !has(body, field) || !names.is_empty(),
+            "{field} without tools"
+        );
     }
     match &body["tool_choice"] {
         Value::Null => (),
         Value::String(_) => word(body, "tool_choice", &["none", "auto", "required"])?,
         choice => {
             let name = named(choice).as_str().unwrap_or_default();
-            must!(names.contains(&name), "the tool '{name}' must be called and is not offered");
+            must!(
+                names.contains(&name),
+                "the tool '{name}' must be called and is not offered"
+            );
         }
     }
     Ok(())
@@ -203,7 +296,10 @@ fn messages(body: &Value, model: &str, given: &[Answer]) -> Verdict {
         let role = message["role"].as_str().unwrap_or_default();
         if role == "tool" {
             only(message, &["role", "content", "tool_call_id"])?;
-            must!(message["content"].is_string(), "a return that is no text: {message}");
+            must!(
+                message["content"].is_string(),
+                "a return that is no text: {message}"
+            );
             let id = message["tool_call_id"].as_str().unwrap_or_default();
             let place = open.iter().position(|open| *open == id);
             must!(place.is_some(), "a return of '{id}' without its call");
@@ -218,37 +314,66 @@ fn messages(body: &Value, model: &str, given: &[Answer]) -> Verdict {
             }
             "user" => user(message)?,
             "assistant" => {
-                only(message, &["role", "content", "tool_calls", "reasoning_content"])?;
+                only(
+                    message,
+                    &["role", "content", "tool_calls", "reasoning_content"],
+                )?;
                 let calls = list(&message["tool_calls"]);
-                must!(has(message, "tool_calls") <= !calls.is_empty(), "an empty list of calls");
-                let speaks = message["content"].as_str().is_some_and(|text| !text.is_empty());
-                must!(speaks || !calls.is_empty(), "an assistant that neither speaks nor calls");
+                must!(
+                    has(message, "tool_calls") <= !calls.is_empty(),
+                    "an empty list of calls"
+                );
+                let speaks = message["content"]
+                    .as_str()
+                    .is_some_and(|text| !text.is_empty());
+                must!(
+                    speaks || !calls.is_empty(),
+                    "an assistant that neither speaks nor calls"
+                );
                 for call in calls {
                     only(call, &["id", "type", "function"])?;
-                    must!(call["type"] == "function", "a call of type {}", call["type"]);
+                    must!(
+                        call["type"] == "function",
+                        "a call of type {}",
+                        call["type"]
+                    );
                     identifier(call, "id", 40)?;
                     only(&call["function"], &["name", "arguments"])?;
                     identifier(&call["function"], "name", 64)?;
-                    must!(call["function"]["arguments"].is_string(), "arguments that are no text");
+                    must!(
+                        call["function"]["arguments"].is_string(),
+                        "arguments that are no text"
+                    );
                     let id = call["id"].as_str().unwrap_or_default();
                     must!(ids.insert(id), "the call '{id}' twice");
                     open.push(id);
                 }
                 let thought = &message["reasoning_content"];
-                let own = |answer: &Answer| answer.model == model && is_open(model) && *thought == answer.thought();
-                must!(thought.is_null() || given.iter().any(own), "a thought that is not the model's: {thought}");
+                let own = |answer: &Answer| {
+                    answer.model == model && is_open(model) && *thought == answer.thought()
+                };
+                must!(
+                    thought.is_null() || given.iter().any(own),
+                    "a thought that is not the model's: {thought}"
+                );
             }
             _ => must!(false, "a message of the role '{role}'"),
         }
     }
-    must!(open.is_empty(), "calls without a return at the end: {open:?}");
+    must!(
+        open.is_empty(),
+        "calls without a return at the end: {open:?}"
+    );
     Ok(())
 }
 
 fn user(message: &Value) -> Verdict {
     only(message, &["role", "content"])?;
     let parts = list(&message["content"]);
-    must!(message["content"].is_string() || !parts.is_empty(), "a user that says nothing");
+    must!(
+        message["content"].is_string() || !parts.is_empty(),
+        "a user that says nothing"
+    );
     for part in parts {
         match part["type"].as_str() {
             Some("text") => only(part, &["type", "text"])?,
@@ -268,12 +393,26 @@ pub(crate) fn image(holder: &Value, field: &str) -> Verdict {
     let inline = ["png", "jpeg", "gif", "webp"]
         .iter()
         .any(|kind| url.starts_with(&format!("data:image/{kind};base64,")));
-    must!(inline || url.starts_with("http"), "an image that is neither data nor an address");
+    must!(
+        inline || url.starts_with("http"),
+        "an image that is neither data nor an address"
+    );
     word(holder, "detail", &["auto", "low", "high", "original"])
 }
 
+/// The calls with their ids: vLLM's are longer than OpenAI takes.
+fn identified(answer: &Answer) -> Vec<(String, &'static str, &'static str)> {
+    let mut calls = answer.calls();
+    if is_open(&answer.model) {
+        for (id, ..) in &mut calls {
+            *id = format!("chatcmpl-tool-{:0<32}", id.replace("call_", ""));
+        }
+    }
+    calls
+}
+
 /// The fragments of all calls, those of parallel ones mixed. Open servers tell a call's id late.
-fn calls(answer: &Answer) -> Vec<Value> {
+fn fragments(answer: &Answer) -> Vec<Value> {
     let fragments = |(index, (id, name, arguments)): (usize, &(String, &str, &str))| {
         let mut fragments = if is_open(&answer.model) {
             vec![
@@ -281,13 +420,20 @@ fn calls(answer: &Answer) -> Vec<Value> {
                 json!({"index": index, "id": id, "function": {"arguments": ""}}),
             ]
         } else {
-            vec![json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}})]
+            vec![
+                json!({"index": index, "id": id, "type": "function", "function": {"name": name, "arguments": ""}}),
+            ]
         };
         let rest = pieces(arguments).into_iter();
-        fragments.extend(rest.map(|piece| json!({"index": index, "function": {"arguments": piece}})));
+        fragments
+            .extend(rest.map(|piece| json!({"index": index, "function": {"arguments": piece}})));
         fragments
     };
-    let calls: Vec<Vec<Value>> = answer.calls().iter().enumerate().map(fragments).collect();
+    let calls: Vec<Vec<Value>> = identified(answer)
+        .iter()
+        .enumerate()
+        .map(fragments)
+        .collect();
     let longest = calls.iter().map(Vec::len).max().unwrap_or(0);
     let mixed = (0..longest).flat_map(|at| calls.iter().filter_map(move |call| call.get(at)));
     mixed.cloned().collect()
@@ -297,8 +443,8 @@ fn finish(answer: &Answer) -> &'static str {
     match answer.end {
         End::Length => "length",
         End::Filtered => "content_filter",
-        End::Complete if answer.calls().is_empty() => "stop",
-        End::Complete => "tool_calls",
+        _ if answer.calls().is_empty() => "stop",
+        _ => "tool_calls",
     }
 }
 
@@ -332,32 +478,97 @@ mod tests {
                 end("b"), end("a"),
             ],
         });
-        let thought = Said::Thought { text: "hm", seal: "s" };
-        let given = [Answer { said: vec![thought], model: "qwen3-8b".to_owned(), ..Answer::default() }];
-        sees(&OpenAi, request("/v1/chat/completions", &[], body), &given, &[
-            (|body| body["messages"] = json!([]), "no messages"),
-            (|body| body["top_k"] = json!(1), "unknown field 'top_k'"),
-            (|body| body["stream"] = json!(false), "stream_options without stream"),
-            (|body| body["temperature"] = json!(3), "temperature is 3"),
-            (|body| body["reasoning_effort"] = json!("low"), "does not reason"),
-            (|body| body["model"] = json!("gpt-4o"), "bearer"),
-            (|body| body["model"] = json!("another"), "not the model's"),
-            (|body| (body["model"], body["max_tokens"]) = (json!("o3"), json!(9)), "max_tokens for"),
-            (|body| body["tools"] = json!([]), "without tools"),
-            (|body| body["tools"][0]["function"]["name"] = json!("l ook"), "does not fit"),
-            (|body| body["tools"][0]["function"]["parameters"] = json!({"type": "string"}), "no object"),
-            (|body| body["tools"][0]["function"]["parameters"]["required"] = json!(["x"]), "has none"),
-            (|body| body["tool_choice"] = json!({"type": "function", "function": {"name": "x"}}), "not offered"),
-            (|body| body["messages"][0]["role"] = json!("model"), "role 'model'"),
-            (|body| body["messages"][1]["content"] = json!([]), "says nothing"),
-            (|body| body["messages"][1]["content"][1]["image_url"]["url"] = json!("QUJD"), "neither data"),
-            (|body| body["messages"][2]["tool_calls"] = json!([]), "empty list"),
-            (|body| body["messages"][2]["tool_calls"][1]["id"] = json!("a"), "twice"),
-            (|body| body["messages"][2]["tool_calls"][0]["id"] = json!("a.b"), "does not fit"),
-            (|body| body["messages"][2]["reasoning_content"] = json!("ha"), "not the model's"),
-            (|body| body["messages"][3]["tool_call_id"] = json!("c"), "without its call"),
-            (|body| body["messages"][3] = json!({"role": "user", "content": "x"}), "without a return"),
-            (|body| drop(body["messages"].as_array_mut().unwrap().pop()), "at the end"),
-        ]);
+        let thought = Said::Thought {
+            text: "hm".to_owned(),
+            seal: "s",
+        };
+        let given = [Answer {
+            said: vec![thought],
+            model: "qwen3-8b".to_owned(),
+            ..Answer::default()
+        }];
+        sees(
+            &OpenAi,
+            request("/v1/chat/completions", &[], body),
+            &given,
+            &[
+                (|body| body["messages"] = json!([]), "no messages"),
+                (|body| body["top_k"] = json!(1), "unknown field 'top_k'"),
+                (
+                    |body| body["stream"] = json!(false),
+                    "stream_options without stream",
+                ),
+                (|body| body["temperature"] = json!(3), "temperature is 3"),
+                (
+                    |body| body["reasoning_effort"] = json!("low"),
+                    "does not reason",
+                ),
+                (|body| body["model"] = json!("gpt-4o"), "bearer"),
+                (|body| body["model"] = json!("another"), "not the model's"),
+                (
+                    |body| (body["model"], body["max_tokens"]) = (json!("o3"), json!(9)),
+                    "max_tokens for",
+                ),
+                (|body| body["tools"] = json!([]), "without tools"),
+                (
+                    |body| body["tools"][0]["function"]["name"] = json!("l ook"),
+                    "does not fit",
+                ),
+                (
+                    |body| body["tools"][0]["function"]["parameters"] = json!({"type": "string"}),
+                    "no object",
+                ),
+                (
+                    |body| body["tools"][0]["function"]["parameters"]["required"] = json!(["x"]),
+                    "has none",
+                ),
+                (
+                    |body| {
+                        body["tool_choice"] = json!({"type": "function", "function": {"name": "x"}})
+                    },
+                    "not offered",
+                ),
+                (
+                    |body| body["messages"][0]["role"] = json!("model"),
+                    "role 'model'",
+                ),
+                (
+                    |body| body["messages"][1]["content"] = json!([]),
+                    "says nothing",
+                ),
+                (
+                    |body| body["messages"][1]["content"][1]["image_url"]["url"] = json!("QUJD"),
+                    "neither data",
+                ),
+                (
+                    |body| body["messages"][2]["tool_calls"] = json!([]),
+                    "empty list",
+                ),
+                (
+                    |body| body["messages"][2]["tool_calls"][1]["id"] = json!("a"),
+                    "twice",
+                ),
+                (
+                    |body| body["messages"][2]["tool_calls"][0]["id"] = json!("a.b"),
+                    "does not fit",
+                ),
+                (
+                    |body| body["messages"][2]["reasoning_content"] = json!("ha"),
+                    "not the model's",
+                ),
+                (
+                    |body| body["messages"][3]["tool_call_id"] = json!("c"),
+                    "without its call",
+                ),
+                (
+                    |body| body["messages"][3] = json!({"role": "user", "content": "x"}),
+                    "without a return",
+                ),
+                (
+                    |body| drop(body["messages"].as_array_mut().unwrap().pop()),
+                    "at the end",
+                ),
+            ],
+        );
     }
 }

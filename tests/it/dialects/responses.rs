@@ -2,7 +2,9 @@
 //! reasoning models, function calling and keeping a conversation without storing it.
 
 use super::openai::{EFFORTS, choice, error, image, key, reasons};
-use super::rules::{Verdict, filled, has, identifier, json, list, must, number, only, tools, word};
+use super::rules::{
+    Verdict, closed, filled, has, identifier, json, list, must, number, only, tools, word,
+};
 use super::script::{Answer, Dialect, End, Request, Said, Trouble, event, pieces, spelled};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -10,8 +12,22 @@ use std::collections::HashSet;
 pub(crate) struct Responses;
 
 const FIELDS: &[&str] = &[
-    "model", "input", "tools", "tool_choice", "parallel_tool_calls", "text", "temperature", "max_output_tokens",
-    "reasoning", "include", "prompt_cache_retention", "service_tier", "user", "store", "stream", "top_logprobs",
+    "model",
+    "input",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "text",
+    "temperature",
+    "max_output_tokens",
+    "reasoning",
+    "include",
+    "prompt_cache_retention",
+    "service_tier",
+    "user",
+    "store",
+    "stream",
+    "top_logprobs",
 ];
 
 impl Dialect for Responses {
@@ -20,7 +36,10 @@ impl Dialect for Responses {
     }
 
     fn model(&self, request: &Request) -> String {
-        request.body["model"].as_str().unwrap_or_default().to_owned()
+        request.body["model"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     fn streams(&self, request: &Request) -> bool {
@@ -36,29 +55,64 @@ impl Dialect for Responses {
         must!(body["store"] == false, "what was said would be kept");
         number(body, "temperature", 0.0, 2.0)?;
         number(body, "max_output_tokens", 16.0, 128_000.0)?;
-        word(body, "service_tier", &["auto", "default", "flex", "priority"])?;
+        word(
+            body,
+            "service_tier",
+            &["auto", "default", "flex", "priority"],
+        )?;
         word(body, "prompt_cache_retention", &["in-memory", "24h"])?;
         let hidden = json!("reasoning.encrypted_content");
         if reasons(&model) {
-            must!(!has(body, "temperature"), "a temperature for a model that reasons");
-            must!(list(&body["include"]).contains(&hidden), "reasoning that cannot come back");
+            must!(
+                !has(body, "temperature"),
+                "a temperature for a model that reasons"
+            );
+            must!(
+                list(&body["include"]).contains(&hidden),
+                "reasoning that cannot come back"
+            );
             only(&body["reasoning"], &["effort", "summary"])?;
             word(&body["reasoning"], "effort", EFFORTS)?;
-            word(&body["reasoning"], "summary", &["auto", "concise", "detailed"])?;
+            word(
+                &body["reasoning"],
+                "summary",
+                &["auto", "concise", "detailed"],
+            )?;
         } else {
-            must!(!has(body, "reasoning"), "reasoning of a model that does not reason");
-            must!(!list(&body["include"]).contains(&hidden), "reasoning of a model that does not reason");
+            must!(
+                !has(body, "reasoning"),
+                "reasoning of a model that does not reason"
+            );
+            must!(
+                !list(&body["include"]).contains(&hidden),
+                "reasoning of a model that does not reason"
+            );
         }
         if has(body, "text") {
             only(&body["text"], &["format", "verbosity"])?;
         }
         let offered: Vec<&Value> = list(&body["tools"]).iter().collect();
         for tool in &offered {
-            only(tool, &["type", "name", "description", "parameters", "strict"])?;
-            must!(tool["type"] == "function", "a tool of type {}", tool["type"]);
-            must!(tool["strict"].is_boolean(), "a tool that does not say whether it is strict");
+            only(
+                tool,
+                &["type", "name", "description", "parameters", "strict"],
+            )?;
+            must!(
+                tool["type"] == "function",
+                "a tool of type {}",
+                tool["type"]
+            );
+            must!(
+                tool["strict"].is_boolean(),
+                "a tool that does not say whether it is strict"
+            );
+            if tool["strict"] == true {
+                closed(&tool["parameters"], true)?;
+            }
         }
-        choice(body, &tools(&offered, "parameters", 64)?, |choice| &choice["name"])?;
+        choice(body, &tools(&offered, "parameters", 64)?, |choice| {
+            &choice["name"]
+        })?;
         items(body, &model, given)
     }
 
@@ -110,11 +164,18 @@ fn items(body: &Value, model: &str, given: &[Answer]) -> Verdict {
         if let Some(thought) = thought.take_if(|_| kind != "reasoning") {
             let follows = |output: &[Value]| {
                 let place = output.iter().position(|item| item["id"] == thought["id"]);
-                let next = place.and_then(|place| output[place..].iter().find(|item| item["type"] != "reasoning"));
+                let next = place.and_then(|place| {
+                    output[place..]
+                        .iter()
+                        .find(|item| item["type"] != "reasoning")
+                });
                 next.is_some_and(|next| next["type"] == kind && next["call_id"] == item["call_id"])
             };
             let led = given.iter().any(|answer| follows(&output(answer)));
-            must!(led, "reasoning without the item that followed it: {thought}");
+            must!(
+                led,
+                "reasoning without the item that followed it: {thought}"
+            );
         }
         match kind {
             "message" => message(item)?,
@@ -123,10 +184,15 @@ fn items(body: &Value, model: &str, given: &[Answer]) -> Verdict {
                 let came = |answer: &Answer| {
                     answer.model == model
                         && output(answer).iter().any(|came| {
-                            ["id", "summary", "encrypted_content"].iter().all(|field| came[field] == item[field])
+                            ["id", "summary", "encrypted_content"]
+                                .iter()
+                                .all(|field| came[field] == item[field])
                         })
                 };
-                must!(given.iter().any(came), "reasoning that is not the model's: {item}");
+                must!(
+                    given.iter().any(came),
+                    "reasoning that is not the model's: {item}"
+                );
                 must!(seen.insert(&item["id"]), "the item {} twice", item["id"]);
                 thought = Some(item);
             }
@@ -135,26 +201,43 @@ fn items(body: &Value, model: &str, given: &[Answer]) -> Verdict {
                 identifier(item, "call_id", 64)?;
                 identifier(item, "name", 64)?;
                 must!(item["arguments"].is_string(), "arguments that are no text");
-                must!(seen.insert(&item["call_id"]), "the call {} twice", item["call_id"]);
+                must!(
+                    seen.insert(&item["call_id"]),
+                    "the call {} twice",
+                    item["call_id"]
+                );
                 open.insert(&item["call_id"]);
             }
             "function_call_output" => {
                 only(item, &["type", "call_id", "output"])?;
-                must!(open.remove(&item["call_id"]), "an output of {} without its call", item["call_id"]);
-                must!(item["output"].is_string() || !list(&item["output"]).is_empty(), "no output in {item}");
+                must!(
+                    open.remove(&item["call_id"]),
+                    "an output of {} without its call",
+                    item["call_id"]
+                );
+                must!(
+                    item["output"].is_string() || !list(&item["output"]).is_empty(),
+                    "no output in {item}"
+                );
                 parts(&item["output"], &["input_text", "input_image"])?;
             }
             _ => must!(false, "an item of the type '{kind}'"),
         }
     }
-    must!(thought.is_none(), "reasoning without the item that followed it, at the end");
+    must!(
+        thought.is_none(),
+        "reasoning without the item that followed it, at the end"
+    );
     must!(open.is_empty(), "calls without an output: {open:?}");
     Ok(())
 }
 
 fn message(item: &Value) -> Verdict {
     only(item, &["type", "role", "content"])?;
-    must!(!list(&item["content"]).is_empty(), "a message without content: {item}");
+    must!(
+        !list(&item["content"]).is_empty(),
+        "a message without content: {item}"
+    );
     match item["role"].as_str() {
         Some("developer" | "system") => parts(&item["content"], &["input_text"]),
         Some("user") => parts(&item["content"], &["input_text", "input_image"]),
@@ -166,7 +249,10 @@ fn message(item: &Value) -> Verdict {
 fn parts(content: &Value, kinds: &[&str]) -> Verdict {
     for part in list(content) {
         let kind = part["type"].as_str().unwrap_or_default();
-        must!(kinds.contains(&kind), "a part of the type '{kind}' among {kinds:?}");
+        must!(
+            kinds.contains(&kind),
+            "a part of the type '{kind}' among {kinds:?}"
+        );
         if kind == "input_image" {
             only(part, &["type", "image_url", "detail"])?;
             image(part, "image_url")?;
@@ -185,7 +271,8 @@ fn output(answer: &Answer) -> Vec<Value> {
         let id = |kind: &str| format!("{kind}_{}_{at}", answer.number);
         match said {
             Said::Thought { text, seal } => {
-                let summary = text.split("\n\n").map(|text| json!({"type": "summary_text", "text": text}));
+                let summaries = text.split("\n\n").filter(|text| !text.is_empty());
+                let summary = summaries.map(|text| json!({"type": "summary_text", "text": text}));
                 Some(json!({
                     "id": id("rs"), "type": "reasoning", "summary": summary.collect::<Vec<_>>(),
                     "encrypted_content": spelled(seal),
@@ -209,7 +296,7 @@ fn output(answer: &Answer) -> Vec<Value> {
 
 fn response(answer: &Answer, output: Vec<Value>) -> Value {
     let incomplete = match answer.end {
-        End::Complete => None,
+        End::Complete | End::Malformed => None,
         End::Length => Some("max_output_tokens"),
         End::Filtered => Some("content_filter"),
     };
@@ -252,13 +339,23 @@ impl Stream {
         match item["type"].as_str() {
             // What is sealed at the start is not what is sealed in the end.
             Some("reasoning") => empty["encrypted_content"] = json!("QQ=="),
-            Some("function_call") => (empty["arguments"], empty["status"]) = (json!(""), json!("in_progress")),
+            Some("function_call") => {
+                (empty["arguments"], empty["status"]) = (json!(""), json!("in_progress"))
+            }
             _ => empty["status"] = json!("in_progress"),
         }
-        self.push("output_item.added", json!({"output_index": at, "item": empty}));
+        self.push(
+            "output_item.added",
+            json!({"output_index": at, "item": empty}),
+        );
         for (index, part) in list(&item["summary"]).iter().enumerate() {
             let place = json!({"item_id": item["id"], "output_index": at, "summary_index": index});
-            self.part("reasoning_summary_part", "reasoning_summary_text", &place, part);
+            self.part(
+                "reasoning_summary_part",
+                "reasoning_summary_text",
+                &place,
+                part,
+            );
         }
         for (index, part) in list(&item["content"]).iter().enumerate() {
             let place = json!({"item_id": item["id"], "output_index": at, "content_index": index});
@@ -268,7 +365,10 @@ impl Stream {
             let place = json!({"item_id": item["id"], "output_index": at});
             self.text("function_call_arguments", "arguments", &place, arguments);
         }
-        self.push("output_item.done", json!({"output_index": at, "item": item}));
+        self.push(
+            "output_item.done",
+            json!({"output_index": at, "item": item}),
+        );
     }
 
     fn part(&mut self, kind: &str, text_kind: &str, place: &Value, part: &Value) {
@@ -280,7 +380,12 @@ impl Stream {
         let mut empty = part.clone();
         empty["text"] = json!("");
         self.push(&format!("{kind}.added"), with(empty));
-        self.text(text_kind, "text", place, part["text"].as_str().unwrap_or_default());
+        self.text(
+            text_kind,
+            "text",
+            place,
+            part["text"].as_str().unwrap_or_default(),
+        );
         self.push(&format!("{kind}.done"), with(part.clone()));
     }
 
@@ -305,8 +410,14 @@ mod tests {
     fn the_check_sees_what_is_wrong() {
         let given = [Answer {
             said: vec![
-                Said::Thought { text: "hm", seal: "s" },
-                Said::Call { name: "look", arguments: "{}" },
+                Said::Thought {
+                    text: "hm".to_owned(),
+                    seal: "s",
+                },
+                Said::Call {
+                    name: "look",
+                    arguments: "{}",
+                },
             ],
             model: "gpt-5".to_owned(),
             ..Answer::default()
@@ -327,31 +438,76 @@ mod tests {
             ],
         });
         let headers = [("authorization", "Bearer sk-1")];
-        sees(&Responses, request("/v1/responses", &headers, body), &given, &[
-            (|body| body["input"] = json!([]), "no input"),
-            (|body| body["messages"] = json!([]), "unknown field 'messages'"),
-            (|body| body["store"] = json!(true), "kept"),
-            (|body| body["temperature"] = json!(1), "temperature"),
-            (|body| body["include"] = json!([]), "cannot come back"),
-            (|body| body["reasoning"]["effort"] = json!("extreme"), "effort is"),
-            (|body| body["max_output_tokens"] = json!(9), "max_output_tokens is 9"),
-            (|body| body["model"] = json!("gpt-4o"), "does not reason"),
-            (|body| body["model"] = json!("gpt-5-mini"), "not the model's"),
-            (|body| body["tools"][0]["strict"] = Value::Null, "strict"),
-            (|body| body["tools"] = json!([]), "without tools"),
-            (|body| body["input"][1]["role"] = json!("tool"), "role"),
-            (|body| body["input"][1]["content"] = json!([]), "without content"),
-            (|body| body["input"][5]["content"][0]["type"] = json!("input_text"), "a part of the type"),
-            (|body| body["input"][2]["encrypted_content"] = json!("x"), "not the model's"),
-            (|body| body["input"][2]["summary"] = json!([]), "not the model's"),
-            (|body| drop(body["input"].as_array_mut().unwrap().drain(3..5)), "that followed it"),
-            (|body| drop(body["input"].as_array_mut().unwrap().drain(3..)), "at the end"),
-            (|body| body["input"][2] = body["input"][3].clone(), "twice"),
-            (|body| drop(body["input"].as_array_mut().unwrap().remove(4)), "without an output"),
-            (|body| body["input"][4]["call_id"] = json!("call_1"), "without its call"),
-            (|body| body["input"][4]["output"] = Value::Null, "no output"),
-        ]);
+        sees(
+            &Responses,
+            request("/v1/responses", &headers, body),
+            &given,
+            &[
+                (|body| body["input"] = json!([]), "no input"),
+                (
+                    |body| body["messages"] = json!([]),
+                    "unknown field 'messages'",
+                ),
+                (|body| body["store"] = json!(true), "kept"),
+                (|body| body["temperature"] = json!(1), "temperature"),
+                (|body| body["include"] = json!([]), "cannot come back"),
+                (
+                    |body| body["reasoning"]["effort"] = json!("extreme"),
+                    "effort is",
+                ),
+                (
+                    |body| body["max_output_tokens"] = json!(9),
+                    "max_output_tokens is 9",
+                ),
+                (|body| body["model"] = json!("gpt-4o"), "does not reason"),
+                (
+                    |body| body["model"] = json!("gpt-5-mini"),
+                    "not the model's",
+                ),
+                (|body| body["tools"][0]["strict"] = Value::Null, "strict"),
+                (|body| body["tools"] = json!([]), "without tools"),
+                (|body| body["input"][1]["role"] = json!("tool"), "role"),
+                (
+                    |body| body["input"][1]["content"] = json!([]),
+                    "without content",
+                ),
+                (
+                    |body| body["input"][5]["content"][0]["type"] = json!("input_text"),
+                    "a part of the type",
+                ),
+                (
+                    |body| body["input"][2]["encrypted_content"] = json!("x"),
+                    "not the model's",
+                ),
+                (
+                    |body| body["input"][2]["summary"] = json!([]),
+                    "not the model's",
+                ),
+                (
+                    |body| drop(body["input"].as_array_mut().unwrap().drain(3..5)),
+                    "that followed it",
+                ),
+                (
+                    |body| drop(body["input"].as_array_mut().unwrap().drain(3..)),
+                    "at the end",
+                ),
+                (|body| body["input"][2] = body["input"][3].clone(), "twice"),
+                (
+                    |body| drop(body["input"].as_array_mut().unwrap().remove(4)),
+                    "without an output",
+                ),
+                (
+                    |body| body["input"][4]["call_id"] = json!("call_1"),
+                    "without its call",
+                ),
+                (|body| body["input"][4]["output"] = Value::Null, "no output"),
+            ],
+        );
         let without_key = request("/v1/responses", &[], json!({}));
-        assert!(Responses.check(&without_key, &[]).is_err_and(|rule| rule.contains("bearer")));
+        assert!(
+            Responses
+                .check(&without_key, &[])
+                .is_err_and(|rule| rule.contains("bearer"))
+        );
     }
 }

@@ -31,8 +31,15 @@ pub(crate) fn has(value: &Value, field: &str) -> bool {
 /// An object with no other fields than these.
 pub(crate) fn only(value: &Value, fields: &[&str]) -> Verdict {
     must!(value.is_object(), "an object is expected: {value}");
-    for field in value.as_object().into_iter().flat_map(|object| object.keys()) {
-        must!(fields.contains(&field.as_str()), "unknown field '{field}' in {value}");
+    for field in value
+        .as_object()
+        .into_iter()
+        .flat_map(|object| object.keys())
+    {
+        must!(
+            fields.contains(&field.as_str()),
+            "unknown field '{field}' in {value}"
+        );
     }
     Ok(())
 }
@@ -41,15 +48,23 @@ pub(crate) fn only(value: &Value, fields: &[&str]) -> Verdict {
 pub(crate) fn word(value: &Value, field: &str, words: &[&str]) -> Verdict {
     let given = &value[field];
     let known = given.as_str().is_some_and(|given| words.contains(&given));
-    must!(given.is_null() || known, "{field} is {given}, not one of {words:?}");
+    must!(
+        given.is_null() || known,
+        "{field} is {given}, not one of {words:?}"
+    );
     Ok(())
 }
 
 /// A number from `least` to `most`, or nothing.
 pub(crate) fn number(value: &Value, field: &str, least: f64, most: f64) -> Verdict {
     let given = &value[field];
-    let fits = given.as_f64().is_some_and(|given| (least..=most).contains(&given));
-    must!(given.is_null() || fits, "{field} is {given}, not from {least} to {most}");
+    let fits = given
+        .as_f64()
+        .is_some_and(|given| (least..=most).contains(&given));
+    must!(
+        given.is_null() || fits,
+        "{field} is {given}, not from {least} to {most}"
+    );
     Ok(())
 }
 
@@ -63,19 +78,31 @@ pub(crate) fn filled(value: &Value, field: &str) -> Verdict {
 /// Letters, digits, `_` and `-`, at most so many.
 pub(crate) fn identifier(value: &Value, field: &str, most: usize) -> Verdict {
     let name = value[field].as_str().unwrap_or_default();
-    let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    must!(plain && (1..=most).contains(&name.len()), "{field} '{name}' does not fit");
+    let plain = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    must!(
+        plain && (1..=most).contains(&name.len()),
+        "{field} '{name}' does not fit"
+    );
     Ok(())
 }
 
 pub(crate) fn base64(value: &Value, field: &str) -> Verdict {
     let bytes = value[field].as_str().map(|text| STANDARD.decode(text));
-    must!(matches!(&bytes, Some(Ok(bytes)) if !bytes.is_empty()), "{field} is no base64");
+    must!(
+        matches!(&bytes, Some(Ok(bytes)) if !bytes.is_empty()),
+        "{field} is no base64"
+    );
     Ok(())
 }
 
 /// The names of tools: no two are the same, and each schema is one of an object.
-pub(crate) fn tools<'a>(tools: &[&'a Value], schema: &str, most: usize) -> Result<Vec<&'a str>, String> {
+pub(crate) fn tools<'a>(
+    tools: &[&'a Value],
+    schema: &str,
+    most: usize,
+) -> Result<Vec<&'a str>, String> {
     let mut names = Vec::new();
     for tool in tools {
         identifier(tool, "name", most)?;
@@ -83,14 +110,51 @@ pub(crate) fn tools<'a>(tools: &[&'a Value], schema: &str, most: usize) -> Resul
         must!(!names.contains(&name), "two tools are called '{name}'");
         names.push(name);
         let parameters = &tool[schema];
-        must!(parameters["type"] == "object", "{schema} of '{name}' is no object");
-        must!(jsonschema::meta::is_valid(parameters), "{schema} of '{name}' is no JSON Schema");
+        must!(
+            parameters["type"] == "object",
+            "{schema} of '{name}' is no object"
+        );
+        must!(
+            jsonschema::meta::is_valid(parameters),
+            "{schema} of '{name}' is no JSON Schema"
+        );
         for required in list(&parameters["required"]) {
             let field = required.as_str().unwrap_or_default();
-            must!(has(&parameters["properties"], field), "'{name}' requires '{field}' and has none");
+            must!(
+                has(&parameters["properties"], field),
+                "'{name}' requires '{field}' and has none"
+            );
         }
     }
     Ok(names)
+}
+
+/// A schema that a model can be held to: no object takes other fields than it names; with `full`, none may be missing.
+pub(crate) fn closed(schema: &Value, full: bool) -> Verdict {
+    let properties = schema["properties"].as_object();
+    if schema["type"] == "object" || properties.is_some() {
+        must!(
+            schema["additionalProperties"] == false,
+            "a strict schema that is open: {schema}"
+        );
+        let required = list(&schema["required"]);
+        let all = properties.is_none_or(|properties| {
+            properties
+                .keys()
+                .all(|name| required.iter().any(|required| required == name))
+        });
+        must!(
+            all || !full,
+            "a strict schema that does not require all: {schema}"
+        );
+    }
+    let inner = properties
+        .into_iter()
+        .flat_map(|properties| properties.values());
+    let mut inner = inner
+        .chain(list(&schema["anyOf"]))
+        .chain(schema.get("items"));
+    inner.try_for_each(|schema| closed(schema, full))
 }
 
 /// JSON over HTTP.
@@ -124,7 +188,12 @@ pub(crate) fn request(path: &str, headers: &[(&'static str, &str)], body: Value)
 }
 
 /// The request is taken as it is, and refused with each of these changes for the rule that the change breaks.
-pub(crate) fn sees(dialect: &dyn Dialect, mut request: Request, given: &[Answer], breaches: &[Breach]) {
+pub(crate) fn sees(
+    dialect: &dyn Dialect,
+    mut request: Request,
+    given: &[Answer],
+    breaches: &[Breach],
+) {
     assert!(dialect.takes(&request.path));
     assert_eq!(dialect.check(&request, given), Ok(()));
     let sound = request.body.clone();

@@ -67,7 +67,7 @@ pub(crate) struct Answer {
 pub(crate) enum Said {
     /// `seal` stands for what the vendor signs, or encrypts: no other thought has it.
     Thought {
-        text: &'static str,
+        text: String,
         seal: &'static str,
     },
     /// Thinking that nobody may read.
@@ -87,6 +87,8 @@ pub(crate) enum End {
     Complete,
     Length,
     Filtered,
+    /// Gemini's word for a call that it got wrong.
+    Malformed,
 }
 
 /// What an answer costs; the other counts are parts of `prompt` and of `output`.
@@ -135,7 +137,7 @@ impl Answer {
     /// What is shown of the thinking.
     pub(crate) fn thought(&self) -> String {
         let text = |said: &Said| match said {
-            Said::Thought { text, .. } => Some(*text),
+            Said::Thought { text, .. } => Some(text.clone()),
             _ => None,
         };
         self.said.iter().filter_map(text).collect()
@@ -260,9 +262,7 @@ impl Script {
 }
 
 async fn serve(State(log): State<Arc<Log>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    let taken = DIALECTS
-        .iter()
-        .find(|dialect| dialect.takes(uri.path()));
+    let taken = DIALECTS.iter().find(|dialect| dialect.takes(uri.path()));
     // Lists of models are not played: any model may be there.
     let Some(dialect) = taken else {
         return StatusCode::NOT_FOUND.into_response();
@@ -291,7 +291,10 @@ async fn serve(State(log): State<Arc<Log>>, uri: Uri, headers: HeaderMap, body: 
             // A vendor that says all in one event has said all by then.
             spelled.truncate((spelled.len() / 2).max(dialect.opening() + 1));
         } else {
-            spelled = spelled.iter().map(|whole| whole[..whole.len() / 2].to_owned()).collect();
+            spelled = spelled
+                .iter()
+                .map(|whole| whole[..whole.len() / 2].to_owned())
+                .collect();
         }
         spelled
     };
