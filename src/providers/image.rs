@@ -11,9 +11,13 @@ pub(crate) enum Picture<'a> {
     Inline { media_type: &'a str, data: &'a str },
 }
 
+/// What OpenAI and Anthropic can look at.
+pub(crate) const USUAL: &[&str] = &["image/png", "image/jpeg", "image/gif", "image/webp"];
+
 impl<'a> Picture<'a> {
-    /// `None` when the image's bytes are not there.
-    pub(crate) fn of(image: &'a Image) -> Option<Self> {
+    /// `None` when the image's bytes are not there, or are of none of these kinds: one image that cannot be looked at
+    /// would have the whole conversation refused, for good.
+    pub(crate) fn of(image: &'a Image, kinds: &[&str]) -> Option<Self> {
         match image {
             Image::Url { url } => Some(Self::Url(url)),
             Image::Stored {
@@ -21,7 +25,9 @@ impl<'a> Picture<'a> {
             } => {
                 let data = data.as_deref().filter(|data| !data.is_empty())?;
                 let media_type = media_type_of(data, media_type.as_deref());
-                Some(Self::Inline { media_type, data })
+                kinds
+                    .contains(&media_type)
+                    .then_some(Self::Inline { media_type, data })
             }
         }
     }
@@ -79,7 +85,7 @@ mod tests {
 
     #[test]
     fn an_image_is_what_its_bytes_say() {
-        let address = |image: Image| Picture::of(&image).map(|picture| picture.to_string());
+        let address = |image: Image| Picture::of(&image, USUAL).map(|picture| picture.to_string());
         let png = Some("image/png");
         assert_eq!(
             address(stored(png, Some("/9j/4AAQ"))).unwrap(),
@@ -96,5 +102,6 @@ mod tests {
         assert_eq!(address(elsewhere).unwrap(), url);
         assert_eq!(address(stored(png, Some(""))), None);
         assert_eq!(address(stored(png, None)), None);
+        assert_eq!(address(stored(Some("image/bmp"), Some("Qk0A"))), None);
     }
 }

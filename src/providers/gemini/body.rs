@@ -15,6 +15,15 @@ use std::borrow::Cow;
 /// Characters of a function's name.
 const MAX_NAME_CHARS: usize = 64;
 
+/// Kinds of images that it can look at.
+const KINDS: &[&str] = &[
+    "image/png",
+    "image/jpeg",
+    "image/webp",
+    "image/heic",
+    "image/heif",
+];
+
 /// The thinking that is asked for when nobody says how much, in tokens.
 const DEFAULT_BUDGET: u64 = 1_024;
 
@@ -416,7 +425,7 @@ fn shown(part: &Part) -> Option<Piece<'_>> {
 
 /// An image whose data we have.
 fn inline(image: &Image) -> Option<Piece<'_>> {
-    match Picture::of(image)? {
+    match Picture::of(image, KINDS)? {
         Picture::Inline { media_type, data } => Some(Piece::Image {
             inline_data: Blob {
                 mime_type: media_type,

@@ -385,7 +385,7 @@ fn user_content<'a>(message: &'a Message) -> Content<'a> {
 }
 
 fn image_part(image: &Image) -> ContentPart<'_> {
-    match Picture::of(image) {
+    match Picture::of(image, image::USUAL) {
         Some(url) => ContentPart::ImageUrl {
             image_url: ImageUrl {
                 url,

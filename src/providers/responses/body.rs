@@ -335,7 +335,7 @@ fn user(message: &Message) -> Item<'_> {
 /// What was said or shown to the model.
 fn input(part: &Part) -> Option<Content<'_>> {
     let text = match part {
-        Part::Image(image) => match Picture::of(image) {
+        Part::Image(image) => match Picture::of(image, image::USUAL) {
             Some(image_url) => {
                 let detail = image::detail(image).unwrap_or("auto");
                 return Some(Content::InputImage { image_url, detail });

@@ -6,7 +6,7 @@ use super::Thinking;
 use crate::domain::heartbeat;
 use crate::domain::message::{Image, Message, Part, ToolOutput, ToolReturn, ToolStatus};
 use crate::domain::model::{LlmConfig, ModelRequest};
-use crate::providers::image::Picture;
+use crate::providers::image::{Picture, USUAL};
 use crate::providers::transcript::{
     self, CallIds, Entry, IMAGE_PLACEHOLDER, Turn, cutter, return_limit,
 };
@@ -349,7 +349,7 @@ fn thought(part: &Part) -> Option<Block<'_>> {
 }
 
 fn image_block(image: &Image) -> Block<'_> {
-    let source = match Picture::of(image) {
+    let source = match Picture::of(image, USUAL) {
         Some(Picture::Url(url)) => Source::Url { url },
         Some(Picture::Inline { media_type, data }) => Source::Base64 { media_type, data },
         None => return filler(IMAGE_PLACEHOLDER),
