@@ -220,7 +220,9 @@ impl Simplifier<'_> {
         references: usize,
         simple: &mut Map<String, Value>,
     ) {
-        let Some(properties) = whole.get("properties").and_then(Value::as_object) else {
+        // An empty list of them is refused.
+        let properties = whole.get("properties").and_then(Value::as_object);
+        let Some(properties) = properties.filter(|properties| !properties.is_empty()) else {
             return;
         };
         let mut required: Vec<&str> = Vec::new();
@@ -514,5 +516,9 @@ mod tests {
         ] {
             assert_eq!(parameters(&schema), None);
         }
+        let inner = json!({"type": "object", "properties": {}, "required": []});
+        let schema = json!({"type": "object", "properties": {"a": inner}});
+        let expected = json!({"type": "object", "properties": {"a": {"type": "object"}}});
+        assert_eq!(parameters(&schema), Some(expected));
     }
 }
