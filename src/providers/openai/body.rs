@@ -242,11 +242,7 @@ fn response_format(format: Option<&ResponseFormat>) -> Option<Value> {
 
 impl<'a> Tool<'a> {
     fn new(tool: &'a ToolSchema, strict: bool) -> Self {
-        let parameters = if strict {
-            Cow::Owned(schema::strict(tool.parameters.clone()))
-        } else {
-            Cow::Borrowed(&tool.parameters)
-        };
+        let (parameters, strict) = schema::of_function(&tool.parameters, strict);
         let function = Schema {
             name: &tool.name,
             description: &tool.description,

@@ -173,11 +173,7 @@ impl<'a> Body<'a> {
 
 impl<'a> Tool<'a> {
     fn new(tool: &'a ToolSchema, strict: bool) -> Self {
-        let parameters = if strict {
-            Cow::Owned(schema::strict(tool.parameters.clone()))
-        } else {
-            Cow::Borrowed(&tool.parameters)
-        };
+        let (parameters, strict) = schema::of_function(&tool.parameters, strict);
         Self {
             r#type: "function",
             name: &tool.name,

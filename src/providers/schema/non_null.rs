@@ -1,18 +1,11 @@
 //! Schemas as Anthropic takes them: an object, with nothing that may be null.
 
+use super::object::object;
 use serde_json::{Value, json};
 
 /// The schema of a tool's arguments.
 pub(crate) fn non_null(parameters: &Value) -> Value {
-    let mut schema = without_null(parameters.clone());
-    match &mut schema {
-        Value::Object(object) if object.get("type") == Some(&json!("object")) => schema,
-        Value::Object(object) => {
-            object.insert("type".to_owned(), json!("object"));
-            schema
-        }
-        _ => json!({"type": "object"}),
-    }
+    without_null(object(parameters).into_owned())
 }
 
 /// What may be null is what may be left out: the other half of each union with null, at any depth.
