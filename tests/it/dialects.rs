@@ -646,6 +646,99 @@ async fn a_tool_of_the_client_returns_text_and_an_image() {
     .await;
 }
 
+/// Schemas as they come from clients and MCP servers: valid, and not what any vendor would write.
+fn odd_schemas() -> [Value; 6] {
+    [
+        json!({}),
+        json!({"type": "object"}),
+        json!({"properties": {"at": {"type": ["string", "null"], "default": null}}}),
+        json!({"type": "object", "anyOf": [
+            {"properties": {"at": {"type": "string"}}, "required": ["at"]},
+            {"properties": {"near": {"enum": [1, 2]}}, "required": ["near"]},
+        ]}),
+        json!({
+            "$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "additionalProperties": false,
+            "$defs": {"place": {"type": "object", "properties": {"name": {"const": "door"}, "in": {"$ref": "#/$defs/place"}}}},
+            "properties": {
+                "place": {"$ref": "#/$defs/place"},
+                "tags": {"type": "object", "additionalProperties": {"type": "string"}},
+                "sizes": {"type": "array", "items": {"oneOf": [{"type": "integer"}, {"type": "string", "pattern": "^x"}]}},
+            },
+            "required": ["place"],
+        }),
+        json!({"type": "object", "properties": {
+            "path": {"anyOf": [{"type": "string", "format": "uri"}, {"type": "null"}], "default": null},
+            "list": {"type": "array", "items": {}},
+            "inner": {"allOf": [{"type": "object", "properties": {"a": {"type": "number", "exclusiveMinimum": 0}}}]},
+        }}),
+    ]
+}
+
+async fn offers_odd_tools(strict: bool) {
+    everywhere(json!({}), async |scene| {
+        if strict {
+            let Some(mut settings) = scene.settings() else { return };
+            settings["strict"] = json!(true);
+            scene.change(&json!({"model_settings": settings})).await;
+        }
+        for (at, parameters) in odd_schemas().iter().enumerate() {
+            let tools = json!([{"name": format!("look_{at}"), "description": "Looks.", "parameters": parameters}]);
+            let body = json!({"messages": [user("Hello")], "client_tools": tools});
+            scene.turn_with(&body, vec![says([BYE])], "end_turn").await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_with_odd_schemas() {
+    offers_odd_tools(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_with_odd_schemas_that_are_strict() {
+    offers_odd_tools(true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_of_every_kind() {
+    everywhere(json!({}), async |scene| {
+        for (kind, data) in [
+            ("image/gif", "R0lGODlhAQABAAAAACwAAAAAAQABAAAC"),
+            ("image/webp", "UklGRgAAAABXRUJQ"),
+            ("image/bmp", "Qk0AAAAA"),
+            ("image/svg+xml", "PHN2Zy8+"),
+            ("image/heic", "AAAAGGZ0eXBoZWlj"),
+            // What it is shows in its bytes.
+            ("application/octet-stream", PIXEL),
+        ] {
+            let source = json!({"type": "base64", "media_type": kind, "data": data});
+            let content =
+                json!([{"type": "text", "text": "See:"}, {"type": "image", "source": source}]);
+            let item = json!({"role": "user", "content": content});
+            scene.turn(&[item], vec![says([BYE])], "end_turn").await;
+        }
+        assert!(is_seen(scene));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_in_the_form_of_a_schema() {
+    everywhere(json!({}), async |scene| {
+        let Some(mut settings) = scene.settings() else { return };
+        let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": false});
+        let format = json!({"type": "json_schema", "json_schema": {"name": "form", "schema": schema, "strict": true}});
+        let field = if scene.case.handle.starts_with("google_ai/") { "response_schema" } else { "response_format" };
+        settings[field] = format;
+        scene.change(&json!({"model_settings": settings})).await;
+        scene.turn(&[user("Hello")], vec![says([thought("a"), APPEND]), says([text(r#"{"a": "b"}"#)])], "end_turn").await;
+        scene.change(&json!({"tool_ids": []})).await;
+        scene.turn(&[user("Hello")], vec![says([text(r#"{"a": "b"}"#)])], "end_turn").await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_that_fail() {
     everywhere(json!({}), async |scene| {
@@ -1159,9 +1252,8 @@ async fn a_refusal_means_the_same_whoever_refuses() {
 async fn a_refusal_that_passes_is_waited_out() {
     everywhere(json!({}), async |scene| {
         for trouble in [Trouble::Overloaded, Trouble::RateLimit] {
-            let replies = vec![Reply::Refuses(trouble), says([thought("a"), BYE])];
+            let replies = vec![Reply::Refuses(trouble), says([BYE])];
             scene.turn(&[user("Hello")], replies, "end_turn").await;
-            scene.stage.script.begin();
         }
     })
     .await;
@@ -1273,5 +1365,20 @@ async fn a_call_that_gemini_gets_wrong_is_asked_for_again() {
         scene
             .expect(&["user", "thought", "call", "return", "reply"])
             .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_turns_out_to_be_too_long() {
+    let stage = Stage::new().await;
+    for case in &CASES {
+        let scene = stage.scene(case, true, &json!({})).await;
+        talk(&scene).await;
+        let replies = vec![
+            Reply::Fails(Trouble::Overflow),
+            says([SUMMARY]),
+            says([thought("d"), BYE]),
+        ];
+        scene.turn(&[user("And?")], replies, "end_turn").await;
     }
 }

@@ -90,6 +90,12 @@ impl Dialect for Anthropic {
                     "strict",
                 ],
             )?;
+            for keyword in ["oneOf", "anyOf", "allOf"] {
+                must!(
+                    !has(&tool["input_schema"], keyword),
+                    "'{keyword}' at the top of a schema"
+                );
+            }
             if tool["strict"] == true {
                 closed(&tool["input_schema"], false)?;
             }
@@ -500,7 +506,7 @@ fn deltas(answer: &Answer, block: &Value) -> Vec<Value> {
 /// A message before its content.
 fn head(answer: &Answer) -> Value {
     json!({
-        "id": format!("msg_{}", answer.number), "type": "message", "role": "assistant", "model": answer.model,
+        "id": format!("msg_{}", answer.number), "type": "message", "role": "assistant", "model": answer.version(),
         "content": [], "stop_reason": null, "stop_sequence": null, "usage": counts(answer),
     })
 }
@@ -605,6 +611,10 @@ mod tests {
                     "not offered",
                 ),
                 (|body| body["tools"] = json!([]), "without tools"),
+                (
+                    |body| body["tools"][0]["input_schema"]["oneOf"] = json!([]),
+                    "at the top",
+                ),
                 (
                     |body| (body["tools"], body["tool_choice"]) = (json!([]), Value::Null),
                     "and no tools",

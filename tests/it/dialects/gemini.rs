@@ -209,6 +209,10 @@ fn declarations(body: &Value) -> Result<Vec<&str>, String> {
                         .is_some_and(|kind| kind.eq_ignore_ascii_case("object")),
                     "parameters that are no object"
                 );
+                must!(
+                    has(&declared["parameters"], "properties"),
+                    "parameters without properties"
+                );
                 schema(&declared["parameters"])?;
             }
         }
@@ -231,7 +235,7 @@ fn schema(schema: &Value) -> Verdict {
     );
     let properties = schema["properties"].as_object();
     must!(
-        kind != "OBJECT" || properties.is_some_and(|properties| !properties.is_empty()),
+        properties.is_none_or(|properties| !properties.is_empty()),
         "an object without properties: {schema}"
     );
     must!(
@@ -526,7 +530,7 @@ fn response(answer: &Answer, parts: Vec<Value>, reason: Option<&str>, usage: Val
         candidate["finishReason"] = json!(reason);
     }
     json!({
-        "candidates": [candidate], "usageMetadata": usage, "modelVersion": answer.model,
+        "candidates": [candidate], "usageMetadata": usage, "modelVersion": answer.version(),
         "responseId": format!("r{}", answer.number),
     })
 }

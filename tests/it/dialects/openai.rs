@@ -87,6 +87,17 @@ impl Dialect for OpenAi {
         number(body, "frequency_penalty", -2.0, 2.0)?;
         number(body, "max_completion_tokens", 1.0, 128_000.0)?;
         word(body, "reasoning_effort", EFFORTS)?;
+        if has(body, "response_format") {
+            let format = &body["response_format"];
+            word(format, "type", &["text", "json_object", "json_schema"])?;
+            if format["type"] == "json_schema" {
+                only(
+                    &format["json_schema"],
+                    &["name", "description", "schema", "strict"],
+                )?;
+                self::format(&format["json_schema"])?;
+            }
+        }
         word(body, "verbosity", &["low", "medium", "high"])?;
         word(
             body,
@@ -129,6 +140,7 @@ impl Dialect for OpenAi {
                 tool["type"]
             );
             only(function, &["name", "description", "parameters", "strict"])?;
+            parameters(function)?;
             if function["strict"] == true {
                 closed(&function["parameters"], true)?;
             }
@@ -157,7 +169,7 @@ impl Dialect for OpenAi {
         let choice = json!({"index": 0, "message": message, "logprobs": null, "finish_reason": finish(answer)});
         json!({
             "id": format!("chatcmpl-{}", answer.number), "object": "chat.completion", "created": 1_764_000_000,
-            "model": answer.model, "choices": [choice], "usage": usage(answer), "service_tier": "default",
+            "model": answer.version(), "choices": [choice], "usage": usage(answer), "service_tier": "default",
             "system_fingerprint": "fp_1",
         })
     }
@@ -166,7 +178,7 @@ impl Dialect for OpenAi {
         let chunk = |choices: Value, usage: Value| {
             let chunk = json!({
                 "id": format!("chatcmpl-{}", answer.number), "object": "chat.completion.chunk",
-                "created": 1_764_000_000, "model": answer.model, "service_tier": "default",
+                "created": 1_764_000_000, "model": answer.version(), "service_tier": "default",
                 "system_fingerprint": "fp_1", "choices": choices, "usage": usage, "obfuscation": "k3Tz",
             });
             event(None, &chunk)
@@ -260,6 +272,35 @@ pub(crate) fn error(trouble: &Trouble) -> (u16, Value) {
         ),
         Trouble::Rule(rule) => error(400, "invalid_request_error", "invalid_value", rule),
     }
+}
+
+/// A named schema for answers.
+pub(crate) fn format(format: &Value) -> Verdict {
+    identifier(format, "name", 64)?;
+    must!(
+        format["schema"]["type"] == "object",
+        "an answer that is no object"
+    );
+    if format["strict"] == true {
+        closed(&format["schema"], true)?;
+    }
+    Ok(())
+}
+
+/// What no schema of a function may have at its top.
+pub(crate) fn parameters(function: &Value) -> Verdict {
+    let parameters = &function["parameters"];
+    for keyword in ["oneOf", "anyOf", "allOf", "enum", "not"] {
+        must!(
+            !has(parameters, keyword),
+            "'{keyword}' at the top of a schema"
+        );
+    }
+    must!(
+        parameters["properties"].is_object(),
+        "a schema without properties: {parameters}"
+    );
+    Ok(())
 }
 
 /// `tool_choice` and `parallel_tool_calls` stand beside tools, and name one of them.
@@ -400,12 +441,14 @@ pub(crate) fn image(holder: &Value, field: &str) -> Verdict {
     word(holder, "detail", &["auto", "low", "high", "original"])
 }
 
-/// The calls with their ids: vLLM's are longer than OpenAI takes.
+/// The calls with their ids: vLLM's are longer than OpenAI takes, others number them anew in each answer.
 fn identified(answer: &Answer) -> Vec<(String, &'static str, &'static str)> {
     let mut calls = answer.calls();
-    if is_open(&answer.model) {
-        for (id, ..) in &mut calls {
+    for (at, (id, ..)) in calls.iter_mut().enumerate() {
+        if is_open(&answer.model) {
             *id = format!("chatcmpl-tool-{:0<32}", id.replace("call_", ""));
+        } else if answer.model == "o4-mini" {
+            *id = format!("call_{at}");
         }
     }
     calls
@@ -509,13 +552,32 @@ mod tests {
                     |body| (body["model"], body["max_tokens"]) = (json!("o3"), json!(9)),
                     "max_tokens for",
                 ),
+                (
+                    |body| body["tools"][0]["function"]["parameters"]["anyOf"] = json!([{}]),
+                    "at the top",
+                ),
+                (
+                    |body| body["tools"][0]["function"]["parameters"] = json!({"type": "object"}),
+                    "without properties",
+                ),
+                (
+                    |body| body["tools"][0]["function"]["strict"] = json!(true),
+                    "that is open",
+                ),
+                (
+                    |body| {
+                        body["response_format"] =
+                            json!({"type": "json_schema", "json_schema": {"schema": {}}})
+                    },
+                    "name ''",
+                ),
                 (|body| body["tools"] = json!([]), "without tools"),
                 (
                     |body| body["tools"][0]["function"]["name"] = json!("l ook"),
                     "does not fit",
                 ),
                 (
-                    |body| body["tools"][0]["function"]["parameters"] = json!({"type": "string"}),
+                    |body| body["tools"][0]["function"]["parameters"]["type"] = json!("string"),
                     "no object",
                 ),
                 (

@@ -1,7 +1,7 @@
 //! OpenAI's Responses. Written from the API reference ("Create a model response", "Streaming events") and the guides to
 //! reasoning models, function calling and keeping a conversation without storing it.
 
-use super::openai::{EFFORTS, choice, error, image, key, reasons};
+use super::openai::{EFFORTS, choice, error, format, image, key, parameters, reasons};
 use super::rules::{
     Verdict, closed, filled, has, identifier, json, list, must, number, only, tools, word,
 };
@@ -90,6 +90,12 @@ impl Dialect for Responses {
         }
         if has(body, "text") {
             only(&body["text"], &["format", "verbosity"])?;
+            let format = &body["text"]["format"];
+            word(format, "type", &["text", "json_object", "json_schema"])?;
+            if format["type"] == "json_schema" {
+                only(format, &["type", "name", "description", "schema", "strict"])?;
+                self::format(format)?;
+            }
         }
         let offered: Vec<&Value> = list(&body["tools"]).iter().collect();
         for tool in &offered {
@@ -106,6 +112,7 @@ impl Dialect for Responses {
                 tool["strict"].is_boolean(),
                 "a tool that does not say whether it is strict"
             );
+            parameters(tool)?;
             if tool["strict"] == true {
                 closed(&tool["parameters"], true)?;
             }
@@ -147,10 +154,16 @@ impl Dialect for Responses {
 
     fn failure(&self, trouble: &Trouble) -> String {
         let error = error(trouble).1;
-        let failure = json!({
-            "type": "error", "code": error["code"], "message": error["message"], "param": null, "sequence_number": 9,
-        });
-        event(Some("error"), &failure)
+        // There are two ways to fail.
+        let failure = if *trouble == Trouble::RateLimit {
+            json!({"type": "error", "code": error["code"], "message": error["message"], "param": null})
+        } else {
+            let mut failed = response(&Answer::default(), Vec::new());
+            failed["status"] = json!("failed");
+            failed["error"] = json!({"code": error["code"], "message": error["message"]});
+            json!({"type": "response.failed", "response": failed})
+        };
+        event(failure["type"].as_str(), &failure)
     }
 }
 
@@ -305,7 +318,7 @@ fn response(answer: &Answer, output: Vec<Value>) -> Value {
         "id": format!("resp_{}", answer.number), "object": "response", "created_at": 1_764_000_000, "error": null,
         "status": if incomplete.is_some() { "incomplete" } else { "completed" },
         "incomplete_details": incomplete.map(|reason| json!({"reason": reason})),
-        "model": answer.model, "output": output, "store": false,
+        "model": answer.version(), "output": output, "store": false,
         "usage": {
             "input_tokens": usage.prompt, "input_tokens_details": {"cached_tokens": usage.cached},
             "output_tokens": usage.output, "output_tokens_details": {"reasoning_tokens": usage.reasoning},
@@ -465,6 +478,14 @@ mod tests {
                     "not the model's",
                 ),
                 (|body| body["tools"][0]["strict"] = Value::Null, "strict"),
+                (
+                    |body| body["tools"][0]["strict"] = json!(true),
+                    "that is open",
+                ),
+                (
+                    |body| body["text"] = json!({"format": {"type": "json_schema"}}),
+                    "name ''",
+                ),
                 (|body| body["tools"] = json!([]), "without tools"),
                 (|body| body["input"][1]["role"] = json!("tool"), "role"),
                 (

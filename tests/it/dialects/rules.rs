@@ -129,7 +129,8 @@ pub(crate) fn tools<'a>(
     Ok(names)
 }
 
-/// A schema that a model can be held to: no object takes other fields than it names; with `full`, none may be missing.
+/// A schema that a model can be held to: no object takes other fields than it names. `full` is OpenAI's form: no field may
+/// be missing, and there are words that it does not know.
 pub(crate) fn closed(schema: &Value, full: bool) -> Verdict {
     let properties = schema["properties"].as_object();
     if schema["type"] == "object" || properties.is_some() {
@@ -148,9 +149,26 @@ pub(crate) fn closed(schema: &Value, full: bool) -> Verdict {
             "a strict schema that does not require all: {schema}"
         );
     }
-    let inner = properties
-        .into_iter()
-        .flat_map(|properties| properties.values());
+    let says = ["type", "anyOf", "enum", "const", "$ref"];
+    must!(
+        says.iter().any(|word| has(schema, word)),
+        "a strict schema that says nothing: {schema}"
+    );
+    for unknown in [
+        "allOf",
+        "oneOf",
+        "not",
+        "default",
+        "patternProperties",
+        "if",
+    ] {
+        must!(
+            !has(schema, unknown) || !full,
+            "'{unknown}' in a strict schema: {schema}"
+        );
+    }
+    let named = schema["$defs"].as_object().into_iter().chain(properties);
+    let inner = named.flat_map(|named| named.values());
     let mut inner = inner
         .chain(list(&schema["anyOf"]))
         .chain(schema.get("items"));

@@ -114,6 +114,11 @@ impl Default for Usage {
 }
 
 impl Answer {
+    /// The exact model that answers: vendors give a name with a date, whatever name they are asked by.
+    pub(crate) fn version(&self) -> String {
+        format!("{}-2025-08-07", self.model)
+    }
+
     pub(crate) fn calls(&self) -> Vec<(String, &'static str, &'static str)> {
         let mut calls = Vec::new();
         for said in &self.said {
