@@ -212,6 +212,7 @@ pub(crate) enum Msg {
     TokensTold(StepId, TokenData),
     CallReturned(String, agent::CallEnd),
     // from itself
+    WorkerEnded(WorkerEnd),
     FramesStored,
     GraceOver,
     CloseAgain,
@@ -442,6 +443,7 @@ impl Actor for Run {
             Msg::ToolStarted(tool) => state.plate.tool(Some(tool)),
             Msg::TokensTold(step, tokens) => state.tokens.push((step, tokens)),
             Msg::CallReturned(id, end) => state.call_returned(id, end),
+            Msg::WorkerEnded(end) => state.worker_ended(end),
             Msg::FramesStored => state.frames_stored(),
             Msg::GraceOver => state.grace_over(),
             Msg::CloseAgain => state.close_again(),
@@ -459,11 +461,11 @@ impl Actor for Run {
             // Exit events overtake messages, so the worker's result rides in the exit event.
             SupervisionEvent::ActorTerminated(_, last, _) => {
                 let last = last.and_then(|mut last| last.take::<worker::State>().ok());
-                state.worker_ended(last.map_or(WorkerEnd::Died, worker::State::into_end));
+                state.after_its_messages(last.map_or(WorkerEnd::Died, worker::State::into_end));
             }
             SupervisionEvent::ActorFailed(_, error) => {
                 tracing::error!(run = %state.record.id, %error, "a worker died");
-                state.worker_ended(WorkerEnd::Died);
+                state.after_its_messages(WorkerEnd::Died);
             }
             _ => (),
         }
@@ -665,6 +667,12 @@ impl State {
         if let Some(step) = &mut self.step {
             step.ended.push((id, end));
         }
+    }
+
+    /// What the worker told before it ended is still in the mailbox: that its step began, what it showed, which calls
+    /// returned. All of it belongs to the end.
+    fn after_its_messages(&self, end: WorkerEnd) {
+        tell(&self.myself, Msg::WorkerEnded(end));
     }
 
     fn worker_ended(&mut self, end: WorkerEnd) {

@@ -143,3 +143,21 @@ async fn only_the_asynchronous_form_has_a_callback() {
     let refused = world.http.post(url).json(&body).send().await.unwrap();
     assert_eq!(refused.status(), 400);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_fails_at_once_is_written_down_as_failed() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    for _ in 0..600 {
+        let body = json!({"input": "[[error:400]]", "streaming": true, "stream_tokens": true});
+        let answer = send(&world, &agent, &body).send().await.unwrap();
+        types(&answer.text().await.unwrap());
+    }
+    let steps = world
+        .get(&format!("/v1/steps/?agent_id={agent}&limit=1000"))
+        .await;
+    let steps = steps.as_array().unwrap();
+    // The worker's exit must not overtake the news that its step had begun.
+    let failed = steps.iter().filter(|step| step["status"] == "failed");
+    assert_eq!((failed.count(), steps.len()), (600, 600), "{steps:#?}");
+}
