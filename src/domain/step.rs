@@ -36,7 +36,7 @@ impl PlannedCall {
         }
     }
 
-    /// As it is stored: the cleaned object, or the model's own text when it could not be read.
+    /// As it is stored: the cleaned object, or an empty one when it could not be read.
     pub fn stored(&self, original: &ToolCall) -> ToolCall {
         let arguments = match &self.arguments {
             Ok(arguments) => Value::Object(arguments.clone()).to_string(),

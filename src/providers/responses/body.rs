@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
+/// A smaller limit is refused.
+const MIN_OUTPUT_TOKENS: u64 = 16;
+
 #[derive(Serialize)]
 struct Body<'a> {
     model: &'a str,
@@ -151,7 +154,7 @@ impl<'a> Body<'a> {
                 .then_some(request.parallel_calls),
             text: TextOptions::new(config),
             temperature: (!reasons).then_some(config.temperature),
-            max_output_tokens: config.max_tokens,
+            max_output_tokens: config.max_tokens.map(|limit| limit.max(MIN_OUTPUT_TOKENS)),
             reasoning: reasons.then(|| Reasoning {
                 effort: effort(config),
                 summary: "detailed",
