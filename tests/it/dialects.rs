@@ -200,6 +200,7 @@ impl Scene<'_> {
         assert_eq!(status, 200, "{text}\n{}", self.world().log());
         let ended = if self.streamed {
             let frames = frames(&text);
+            self.tell_what_is_stored(&frames).await;
             frames[frames.len() - 2]["stop_reason"].clone()
         } else {
             let answer: Value = serde_json::from_str(&text).unwrap();
@@ -207,6 +208,32 @@ impl Scene<'_> {
         };
         assert_eq!(ended, stop, "{text}");
         self.stage.script.finished();
+    }
+
+    /// The pieces that were streamed of each step make up what is stored of it.
+    async fn tell_what_is_stored(&self, frames: &[Value]) {
+        let stored = self.world().history(&self.agent).await;
+        let told = |messages: &[Value], like: &Value, field: &str| -> String {
+            let same = |message: &&Value| {
+                ["step_id", "message_type"]
+                    .iter()
+                    .all(|field| message[field] == like[field])
+            };
+            let pieces = messages.iter().filter(same);
+            pieces
+                .filter_map(|message| message[field].as_str())
+                .collect()
+        };
+        for frame in frames {
+            let field = match frame["message_type"].as_str() {
+                Some("assistant_message") => "content",
+                Some("reasoning_message") => "reasoning",
+                _ => continue,
+            };
+            let (streamed, stored) = (told(frames, frame, field), told(&stored, frame, field));
+            // What a client says for the model is of the same step.
+            assert!(stored.ends_with(&streamed), "{streamed}\n{stored}");
+        }
     }
 
     /// Sends a body in the scene's way.
@@ -603,6 +630,126 @@ fn is_seen(scene: &Scene<'_>) -> bool {
         .unwrap()
         .to_string()
         .contains(PIXEL)
+}
+
+/// What a request says of the conversation, and what stands before it.
+fn said(body: &Value) -> (Vec<Value>, [Value; 2]) {
+    let fields = ["messages", "input", "contents"];
+    let said = fields.iter().find_map(|field| body[field].as_array());
+    let fixed = ["tools", "system"].map(|field| body[field].clone());
+    (said.cloned().unwrap(), fixed)
+}
+
+/// Takes out the marks for the cache, which move on.
+fn unmark(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.remove("cache_control");
+            fields.values_mut().for_each(unmark);
+        }
+        Value::Array(values) => values.iter_mut().for_each(unmark),
+        _ => (),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_of_a_turn_begins_with_the_one_before() {
+    everywhere(json!({}), async |scene| {
+        let replies = vec![
+            says([thought("a"), text("First."), INSERT, APPEND]),
+            says([thought("b"), APPEND]),
+            says([thought("c"), BYE]),
+        ];
+        scene.turn(&[user("Hello")], replies, "end_turn").await;
+        let mut bodies = scene.stage.script.bodies();
+        bodies.iter_mut().for_each(unmark);
+        for pair in bodies.windows(2) {
+            let ((before, fixed), (after, same)) = (said(&pair[0]), said(&pair[1]));
+            assert!(after.starts_with(&before), "{after:#?}\n{before:#?}");
+            assert_eq!(fixed, same);
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_refused_in_words() {
+    everywhere(json!({}), async |scene| {
+        let sorry = Said::Refusal("I will not say “that”.");
+        scene
+            .turn(
+                &[user("Hello")],
+                vec![says([thought("a"), sorry])],
+                "end_turn",
+            )
+            .await;
+        scene.expect(&["user", "thought", "reply"]).await;
+        scene.goes_on().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_that_are_no_json() {
+    everywhere(json!({}), async |scene| {
+        // The others have no text for arguments in a whole answer.
+        if !["openai", "vllm"]
+            .iter()
+            .any(|provider| scene.case.handle.starts_with(provider))
+        {
+            return;
+        }
+        let broken = call("memory_insert", r#"{"label": "human", "new_str"#);
+        let listed = call("memory_insert", r#"["human", "x"]"#);
+        let replies = vec![
+            says([thought("a"), broken, listed]),
+            says([thought("b"), BYE]),
+        ];
+        scene.turn(&[user("Hello")], replies, "end_turn").await;
+        scene.goes_on().await;
+        assert_eq!(
+            scene.world().block(&scene.agent, "human").await,
+            "Name: unknown"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_calls_more_than_it_may_at_once() {
+    everywhere(json!({}), async |scene| {
+        let Some(mut settings) = scene.settings() else {
+            return;
+        };
+        settings["parallel_tool_calls"] = json!(false);
+        scene.change(&json!({"model_settings": settings})).await;
+        let replies = vec![
+            says([thought("a"), INSERT, APPEND]),
+            says([thought("b"), BYE]),
+        ];
+        scene.turn(&[user("Hello")], replies, "end_turn").await;
+        scene.goes_on().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_limit_of_the_output() {
+    everywhere(json!({}), async |scene| {
+        let Some(mut settings) = scene.settings() else {
+            return;
+        };
+        settings["max_output_tokens"] = json!(8);
+        scene.change(&json!({"model_settings": settings})).await;
+        scene
+            .turn(
+                &[user("Hello")],
+                vec![says([thought("a"), BYE])],
+                "end_turn",
+            )
+            .await;
+    })
+    .await;
 }
 
 /// What the newest request holds of a thought: its seal where there is one, else its words.

@@ -148,6 +148,9 @@ impl Dialect for Anthropic {
             if has(block, "input") {
                 empty["input"] = json!({});
             }
+            // Pings may come at any time, and so may events that do not exist yet.
+            events.push(event(json!({"type": "ping"})));
+            events.push(event(json!({"type": "content_block_note", "index": index})));
             events.push(event(
                 json!({"type": "content_block_start", "index": index, "content_block": empty}),
             ));
@@ -465,7 +468,7 @@ fn blocks(answer: &Answer) -> Vec<Value> {
         match said {
         Said::Thought { text, seal } => Some(json!({"type": "thinking", "thinking": text, "signature": spelled(seal)})),
         Said::Redacted(data) => Some(json!({"type": "redacted_thinking", "data": data})),
-        Said::Text(text) => Some(json!({"type": "text", "text": text})),
+        Said::Text(text) | Said::Refusal(text) => Some(json!({"type": "text", "text": text})),
         Said::Call { .. } => calls.next().map(|(call, name, arguments)| {
             json!({"type": "tool_use", "id": id(&call), "name": name, "input": object(arguments)})
         }),

@@ -133,6 +133,10 @@ impl Dialect for Gemini {
             .zip(parts)
             .map(|(count, part)| response(answer, vec![part], None, usage(answer, count)))
             .collect();
+        // Counts may come alone.
+        let mut counts = response(answer, Vec::new(), None, usage(answer, 0));
+        counts.as_object_mut().unwrap().shift_remove("candidates");
+        events.insert(0, counts);
         events.push(response(
             answer,
             vec![last],
@@ -146,7 +150,7 @@ impl Dialect for Gemini {
     }
 
     fn opening(&self) -> usize {
-        0
+        1
     }
 
     fn refusal(&self, trouble: &Trouble) -> (u16, Value) {
@@ -483,7 +487,7 @@ fn signatures(contents: &[Value], model: &str, given: &[Answer]) -> Verdict {
                 let calls = answer.calls();
                 let place = match calls.first() {
                     Some((_, name, _)) => part["functionCall"]["name"] == *name,
-                    None => part["text"] == answer.text(),
+                    None => part["text"] == answer.text() + answer.refusal().unwrap_or_default(),
                 };
                 answer.seal().as_deref() == Some(signature) && place
             };
@@ -516,7 +520,7 @@ fn unsigned(answer: &Answer) -> Vec<Value> {
             (!text.is_empty()).then(|| json!({"text": text, "thought": true}))
         }
         Said::Redacted(_) => None,
-        Said::Text(text) => Some(json!({"text": text})),
+        Said::Text(text) | Said::Refusal(text) => Some(json!({"text": text})),
         Said::Call { name, arguments } => {
             Some(json!({"functionCall": {"name": name, "args": object(arguments)}}))
         }

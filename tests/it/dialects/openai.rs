@@ -158,8 +158,7 @@ impl Dialect for OpenAi {
             .collect();
         let text = answer.text();
         let content = (!text.is_empty()).then_some(text);
-        let mut message =
-            json!({"role": "assistant", "content": content, "refusal": null, "annotations": []});
+        let mut message = json!({"role": "assistant", "content": content, "refusal": answer.refusal(), "annotations": []});
         if is_open(&answer.model) {
             message["reasoning_content"] = json!(answer.thought());
         }
@@ -198,6 +197,8 @@ impl Dialect for OpenAi {
         }
         let text = pieces(&answer.text()).into_iter();
         events.extend(text.map(|piece| delta(json!({"content": piece}))));
+        let refusal = pieces(answer.refusal().unwrap_or_default()).into_iter();
+        events.extend(refusal.map(|piece| delta(json!({"refusal": piece}))));
         events.extend(
             fragments(answer)
                 .into_iter()
@@ -381,9 +382,13 @@ fn messages(body: &Value, model: &str, given: &[Answer]) -> Verdict {
                     identifier(call, "id", 40)?;
                     only(&call["function"], &["name", "arguments"])?;
                     identifier(&call["function"], "name", 64)?;
+                    let arguments = call["function"]["arguments"].as_str();
+                    must!(arguments.is_some(), "arguments that are no text");
+                    // An open model's template reads them.
+                    let read = arguments.and_then(|text| serde_json::from_str::<Value>(text).ok());
                     must!(
-                        call["function"]["arguments"].is_string(),
-                        "arguments that are no text"
+                        !is_open(model) || read.is_some_and(|read| read.is_object()),
+                        "arguments that are no JSON: {arguments:?}"
                     );
                     let id = call["id"].as_str().unwrap_or_default();
                     must!(ids.insert(id), "the call '{id}' twice");

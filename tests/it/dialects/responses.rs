@@ -296,6 +296,10 @@ fn output(answer: &Answer) -> Vec<Value> {
                 "id": id("msg"), "type": "message", "status": "completed", "role": "assistant",
                 "content": [{"type": "output_text", "text": text, "annotations": [], "logprobs": []}],
             })),
+            Said::Refusal(text) => Some(json!({
+                "id": id("msg"), "type": "message", "status": "completed", "role": "assistant",
+                "content": [{"type": "refusal", "refusal": text}],
+            })),
             Said::Call { .. } => calls.next().map(|(call_id, name, arguments)| {
                 json!({
                     "id": id("fc"), "type": "function_call", "status": "completed", "call_id": call_id, "name": name,
@@ -372,7 +376,8 @@ impl Stream {
         }
         for (index, part) in list(&item["content"]).iter().enumerate() {
             let place = json!({"item_id": item["id"], "output_index": at, "content_index": index});
-            self.part("content_part", "output_text", &place, part);
+            let kind = part["type"].as_str().unwrap_or_default();
+            self.part("content_part", kind, &place, part);
         }
         if let Some(arguments) = item["arguments"].as_str() {
             let place = json!({"item_id": item["id"], "output_index": at});
@@ -390,15 +395,18 @@ impl Stream {
             data["part"] = part;
             data
         };
+        let field = if text_kind == "refusal" {
+            "refusal"
+        } else {
+            "text"
+        };
         let mut empty = part.clone();
-        empty["text"] = json!("");
+        empty[field] = json!("");
         self.push(&format!("{kind}.added"), with(empty));
-        self.text(
-            text_kind,
-            "text",
-            place,
-            part["text"].as_str().unwrap_or_default(),
-        );
+        let text = part[field].as_str().unwrap_or_default();
+        self.text(text_kind, field, place, text);
+        // What does not exist yet.
+        self.push(&format!("{text_kind}.noted"), place.clone());
         self.push(&format!("{kind}.done"), with(part.clone()));
     }
 

@@ -73,6 +73,8 @@ pub(crate) enum Said {
     /// Thinking that nobody may read.
     Redacted(&'static str),
     Text(&'static str),
+    /// What is said instead of an answer. Only OpenAI marks it.
+    Refusal(&'static str),
     Call {
         name: &'static str,
         /// As the model wrote it: with its own spaces and escapes.
@@ -137,6 +139,14 @@ impl Answer {
             _ => None,
         };
         self.said.iter().filter_map(text).collect()
+    }
+
+    pub(crate) fn refusal(&self) -> Option<&'static str> {
+        let refusal = |said: &Said| match said {
+            Said::Refusal(text) => Some(*text),
+            _ => None,
+        };
+        self.said.iter().find_map(refusal)
     }
 
     /// What is shown of the thinking.
