@@ -210,18 +210,23 @@ impl ContentIn {
     /// # Errors
     /// See `BadContent`.
     pub fn into_domain(self) -> Result<Vec<Part>, BadContent> {
-        let parts = match self {
-            Self::Text(text) => vec![Part::of_text(text)],
-            Self::Parts(parts) => parts
-                .into_iter()
-                .map(PartIn::into_domain)
-                .collect::<Result<_, _>>()?,
-        };
+        let parts = self.into_parts()?;
         let empty = parts.iter().all(|part| part.text() == Some(""));
         if empty {
             Err(BadContent::Empty)
         } else {
             Ok(parts)
+        }
+    }
+
+    /// The parts of what a tool returned: it may have nothing to say.
+    ///
+    /// # Errors
+    /// See `BadContent`.
+    pub fn into_parts(self) -> Result<Vec<Part>, BadContent> {
+        match self {
+            Self::Text(text) => Ok(vec![Part::of_text(text)]),
+            Self::Parts(parts) => parts.into_iter().map(PartIn::into_domain).collect(),
         }
     }
 }
@@ -330,6 +335,8 @@ mod tests {
     fn content_that_says_nothing_is_refused() {
         for nothing in [json!(""), json!([]), json!([{"type": "text", "text": ""}])] {
             assert_eq!(read(nothing.clone()), Err(BadContent::Empty), "{nothing}");
+            let returned: ContentIn = serde_json::from_value(nothing).unwrap();
+            assert!(returned.into_parts().is_ok(), "a tool may return nothing");
         }
         assert_eq!(read(json!("x")), Ok(vec![Part::of_text("x")]));
     }

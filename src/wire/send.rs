@@ -520,7 +520,7 @@ impl ToolReturnIn {
             ContentIn::Text(text) => ToolOutput::Packed(text),
             parts @ ContentIn::Parts(_) => ToolOutput::Parts(
                 parts
-                    .into_domain()
+                    .into_parts()
                     .map_err(|reason| BadSend::Content { index, reason })?,
             ),
         };
