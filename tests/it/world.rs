@@ -48,11 +48,7 @@ impl World {
     async fn build(settings: &[(&str, &str)], folder: TempDir, disk: Option<SmallDisk>) -> Self {
         static TLS: Once = Once::new();
         TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let settings = settings
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
@@ -339,6 +335,15 @@ impl World {
         self.post("/v1/greenroom/faults", json!({"panic": points}))
             .await;
     }
+}
+
+/// A port that nobody listens on, below those that the system gives to connections of other tests: such a one could be
+/// taken between its choice and the start of the daemon, or while the daemon is down.
+fn free_port() -> u16 {
+    let random = || u16::from_le_bytes(uuid::Uuid::new_v4().into_bytes()[..2].try_into().unwrap());
+    std::iter::repeat_with(|| 20_000 + random() % 12_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap()
 }
 
 impl Drop for World {
