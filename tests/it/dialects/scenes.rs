@@ -220,3 +220,22 @@ async fn a_turn_that_ends_after_its_calls() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_is_what_is_sent_then() {
+    everywhere(json!({}), async |scene| {
+        scene
+            .turn(
+                &[user("Hello")],
+                vec![says([thought("a"), APPEND]), says([thought("b"), BYE])],
+                "end_turn",
+            )
+            .await;
+        let body = json!({"messages": [user("And?")]});
+        let shown = scene.preview(&body).await;
+        scene.turn_with(&body, vec![says([BYE])], "end_turn").await;
+        let sent = scene.stage.script.bodies().pop().unwrap();
+        assert_eq!(shown, sent);
+    })
+    .await;
+}

@@ -328,6 +328,14 @@ impl Scene<'_> {
         steps.as_array().unwrap().iter().map(cost).collect()
     }
 
+    /// What would be sent for this.
+    pub(crate) async fn preview(&self, body: &Value) -> Value {
+        let path = format!("{}/preview-raw-payload", self.path());
+        let (status, text) = self.attempt(&path, body).await;
+        assert_eq!(status, 200, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
     /// Changes the agent.
     pub(crate) async fn change(&self, fields: &Value) {
         let path = format!("/v1/agents/{}", self.agent);

@@ -72,6 +72,7 @@ async fn thoughts_in_the_middle_of_an_answer_and_thoughts_that_are_not_shown() {
                 APPEND,
             ]),
             says([unseen("c"), APPEND]),
+            says([Said::Redacted("ZGFyaw=="), APPEND]),
             says([unseen("d"), text("Done.")]),
         ];
         scene.turn(&[user("Hello")], replies, "end_turn").await;

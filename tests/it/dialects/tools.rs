@@ -277,7 +277,12 @@ async fn calls_that_fail() {
                 call("memory_replace", missing),
                 call("memory_replace", "{}"),
             ]),
-            says([thought("b"), call("no_such_tool", r#"{"x": [1.50, null]}"#)]),
+            says([
+                thought("b"),
+                call("no_such_tool", r#"{"x": [1.50, null]}"#),
+                call("look up!", "{}"),
+                call("2look", "{}"),
+            ]),
             says([thought("c"), text("I cannot.")]),
         ];
         scene.turn(&[user("Hello")], replies, "end_turn").await;
@@ -365,6 +370,24 @@ async fn one_question_without_the_agent() {
         let answer = scene.world().post(&path, body).await;
         let content: Value = serde_json::from_str(answer["content"].as_str().unwrap()).unwrap();
         assert_eq!(content, json!({"colour": "blue"}));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_works_while_nobody_looks() {
+    let sleeper = json!({"agent_type": "sleeptime_agent", "include_base_tools": true, "include_base_tool_rules": true});
+    everywhere(sleeper, async |scene| {
+        for seals in [["a", "b"], ["c", "d"]] {
+            let [first, second] = seals.map(thought);
+            let replies = vec![
+                says([first, INSERT]),
+                says([second, call("memory_finish_edits", "{}")]),
+            ];
+            scene
+                .turn(&[user("Note that.")], replies, "tool_rule")
+                .await;
+        }
     })
     .await;
 }
