@@ -1,5 +1,5 @@
 //! The whole of Greenroom from the outside: the real binary, real processes that are killed, the official SDKs as clients.
-//! Only the paid models are played by a script (`model.rs`).
+//! Only the paid models are played by a script (`model.rs`), each vendor's protocol in detail in `dialects.rs`.
 
 #![allow(
     clippy::unwrap_used,
