@@ -452,6 +452,8 @@ pub(crate) struct Committed {
     pub(crate) messages: Vec<Arc<Message>>,
     /// With which the run ended, if it did.
     pub(crate) stop: Option<StopReason>,
+    /// The version of the context's list, where this began it anew.
+    pub(crate) renewed: Option<u64>,
 }
 
 pub(crate) struct Agent;
@@ -506,6 +508,8 @@ struct OpenRun {
     record: RunRecord,
     inbox: Inbox,
     handle: RunHandle,
+    /// It came with an answer to a request, whether that was a repeated one or not.
+    answers: bool,
     accepted_at: Instant,
 }
 
@@ -694,11 +698,23 @@ impl State {
         let Some(thread) = self.threads.get(open.inbox.lane) else {
             return;
         };
-        open.handle.start(self.context(thread, &open.inbox));
+        let forgets = self.forgets(&open.inbox, open.answers);
+        open.handle
+            .start(self.context(thread, &open.inbox, forgets));
     }
 
-    /// What the turn of an accepted request starts from.
-    fn context(&self, thread: &Thread, inbox: &Inbox) -> Context {
+    /// Whether a run's first step begins the context anew (`message_buffer_autoclear`): only new words begin anything, not
+    /// an answer to what the context asked, a repeat of what it holds already, or a compaction of it.
+    fn forgets(&self, inbox: &Inbox, answers: bool) -> bool {
+        self.settings.message_buffer_autoclear
+            && inbox.task == Task::Turn
+            && inbox.progress.committed_steps == 0
+            && !inbox.inputs.is_empty()
+            && !answers
+    }
+
+    /// What the turn of an accepted request starts from. `forgets`: from nothing but its inputs.
+    fn context(&self, thread: &Thread, inbox: &Inbox, forgets: bool) -> Context {
         let options = &inbox.options;
         let started = inbox.progress.committed_steps > 0;
         let system = options.override_system.clone().unwrap_or_else(|| {
@@ -708,7 +724,6 @@ impl State {
                 .map(|system| system.text())
                 .unwrap_or_default()
         });
-        let forgets = self.settings.message_buffer_autoclear && !started;
         let mut messages: Vec<Arc<Message>> = if forgets {
             Vec::new()
         } else {
@@ -720,9 +735,10 @@ impl State {
         }
         let settling = match &inbox.answer {
             Some(answers) => Pending::of(&thread.window).map(|pending| Settling {
-                pending,
                 answers: answers.clone(),
                 follow_ups: std::mem::take(&mut inputs),
+                before: committed_before(&thread.window, &pending),
+                pending,
             }),
             None => None,
         };
@@ -782,6 +798,16 @@ fn committed_of(window: &[Arc<Message>], run: RunId) -> Vec<Arc<Message>> {
         message.run_id == Some(run) || (answered.is_some() && message.step_id == answered)
     };
     window.iter().filter(belongs).cloned().collect()
+}
+
+/// What the run that asks had committed before it asked.
+fn committed_before(window: &[Arc<Message>], pending: &Pending) -> Vec<Arc<Message>> {
+    let asks = usize::try_from(pending.length()).unwrap_or(usize::MAX);
+    let before = &window[..window.len().saturating_sub(asks)];
+    match pending.request.run_id {
+        Some(run) => committed_of(before, run),
+        None => Vec::new(),
+    }
 }
 
 /// Answers; a refusal that puts the state itself in doubt ends the actor as well.

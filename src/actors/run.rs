@@ -204,7 +204,9 @@ pub(crate) enum Msg {
     // from the worker
     StepStarted(Box<Step>),
     Delta(DeltaFrame),
+    /// An answer was read, and its calls are carried out. `step`: as far as it is known; `None` for calls of an earlier one.
     ToolsStarted {
+        step: Option<Box<Step>>,
         said: Vec<Message>,
         calls: Vec<(String, String)>,
     },
@@ -439,7 +441,7 @@ impl Actor for Run {
             Msg::CloseFailed => state.close_failed(),
             Msg::StepStarted(step) => state.step_started(*step),
             Msg::Delta(delta) => state.delta(delta),
-            Msg::ToolsStarted { said, calls } => state.tools_started(said, calls),
+            Msg::ToolsStarted { step, said, calls } => state.tools_started(step, said, calls),
             Msg::ToolStarted(tool) => state.plate.tool(Some(tool)),
             Msg::TokensTold(step, tokens) => state.tokens.push((step, tokens)),
             Msg::CallReturned(id, end) => state.call_returned(id, end),
@@ -656,10 +658,18 @@ impl State {
         }
     }
 
-    fn tools_started(&mut self, said: Vec<Message>, calls: Vec<(String, String)>) {
-        let step = self.step.get_or_insert_default();
-        step.said = said;
-        step.calls = calls;
+    fn tools_started(
+        &mut self,
+        known: Option<Box<Step>>,
+        said: Vec<Message>,
+        calls: Vec<(String, String)>,
+    ) {
+        let open = self.step.get_or_insert_default();
+        if let Some(step) = known {
+            open.step = Some(*step);
+        }
+        open.said = said;
+        open.calls = calls;
     }
 
     fn call_returned(&mut self, id: String, end: agent::CallEnd) {

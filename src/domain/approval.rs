@@ -73,6 +73,11 @@ impl Pending {
         })
     }
 
+    /// Messages at the end of the context that it takes up.
+    pub fn length(&self) -> u64 {
+        1 + u64::from(!self.free.is_empty())
+    }
+
     pub fn id(&self) -> MessageId {
         self.request.id
     }

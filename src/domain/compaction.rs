@@ -5,9 +5,11 @@
 
 use super::agent::{CompactionChange, CompactionMode, CompactionSettings};
 use super::error::Kind;
+use super::id::MessageId;
 use super::message::{Message, Role};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 pub mod request;
 pub mod summary;
@@ -103,6 +105,13 @@ impl Plan {
         after.push(summary);
         after.extend_from_slice(&context[self.keep.clone()]);
         after
+    }
+
+    /// What gives way to the summary.
+    pub fn evicted(&self, context: &[Arc<Message>]) -> HashSet<MessageId> {
+        let gone = |place: &usize| *place >= self.summarise.start && !self.keep.contains(place);
+        let places = (0..context.len()).filter(gone);
+        places.map(|place| context[place].id).collect()
     }
 
     /// Tokens of the messages that stay, the system message included.

@@ -84,6 +84,21 @@ impl Window {
         }
     }
 
+    /// Places a message before the last `behind` ones.
+    pub fn insert_before(&mut self, behind: u64, sequence: u64) {
+        let tail = self.last(behind);
+        let mut left = self.len() - tail.len();
+        self.spans.retain_mut(|span| {
+            span.count = span.count.min(left);
+            left -= span.count;
+            span.count > 0
+        });
+        self.append(sequence);
+        for sequence in tail.sequences() {
+            self.append(sequence);
+        }
+    }
+
     /// A new list in place of the old one.
     pub fn replace(&mut self, sequences: impl IntoIterator<Item = u64>) {
         self.version += 1;
@@ -154,6 +169,13 @@ mod tests {
             assert_eq!(window.last(most).sequences().collect::<Vec<_>>(), last);
         }
         assert_eq!(window.last(9), window);
+        for (behind, expected) in [(0, vec![0, 1, 9]), (1, vec![0, 9, 1]), (5, vec![9, 0, 1])] {
+            let mut window = Window::default();
+            window.append(0);
+            window.append(1);
+            window.insert_before(behind, 9);
+            assert_eq!(window.sequences().collect::<Vec<_>>(), expected);
+        }
         window.replace([0, 9]);
         assert_eq!(
             (window.sequences().collect::<Vec<_>>(), window.version),

@@ -19,6 +19,9 @@ pub const CONSTRAINT: &str = "[ToolConstraintError]";
 /// How the error return of a call starts whose arguments could not be read (`step::PlannedCall::read`).
 pub(super) const UNREADABLE: &str = "the arguments are not a JSON object";
 
+/// How the error return of a call starts that a stop of the server came before (`step::unstarted_call`).
+pub(super) const UNSTARTED: &str = "the server stopped before the call began";
+
 /// The rules of one turn and what was called in it so far.
 ///
 /// Only calls that were executed count, each once, whether the tool succeeded or not: one that fails for good can then
@@ -88,9 +91,10 @@ impl Called {
     /// told from its return; `Rules::replay` knows it by the decision.
     pub fn of(tool: &str, end: &ToolReturn) -> Self {
         let output = unwrapped(&end.output);
-        let never_started = output
-            .as_str()
-            .is_some_and(|text| text.starts_with(CONSTRAINT) || text.starts_with(UNREADABLE));
+        let never_started = output.as_str().is_some_and(|text| {
+            let starts = |how: &&str| text.starts_with(*how);
+            [CONSTRAINT, UNREADABLE, UNSTARTED].iter().any(starts)
+        });
         let outcome = match end.status {
             ToolStatus::Success => Outcome::Ran(output),
             ToolStatus::Error if never_started => Outcome::NotRun,
@@ -308,6 +312,17 @@ impl Rules {
         self.has_rule(tool, |kind| matches!(kind, ToolRuleKind::RequiresApproval))
     }
 
+    /// For the calls of one answer, in order: whether each waits for somebody's word. `waiting`: the tools whose calls do.
+    /// Known from the names alone, so that a stream can show a call as what it is from its first token; one that the rules
+    /// refuse anyway needs nobody's word.
+    pub fn wait(&self, waiting: &HashSet<String>, calls: &[&str]) -> Vec<bool> {
+        let violations = self.violations(calls.iter().copied());
+        let waits = |(tool, violation): (&&str, Option<ToolFailure>)| {
+            violation.is_none() && waiting.contains(*tool) && self.fill(tool, Map::new()).is_ok()
+        };
+        calls.iter().zip(violations).map(waits).collect()
+    }
+
     // ── after the calls
 
     /// Takes note of the calls of a step, in call order.
@@ -495,7 +510,7 @@ impl Rules {
     }
 
     /// A terminal tool that did its work. One that failed has not said what it was to say.
-    fn ends(&self, call: &Called) -> bool {
+    pub fn ends(&self, call: &Called) -> bool {
         matches!(call.outcome, Outcome::Ran(_)) && self.is_terminal(&call.tool)
     }
 

@@ -4,7 +4,7 @@ use super::clock;
 use super::heartbeat::{REQUEST_HEARTBEAT, THINKING};
 use super::message::{Message, Part, Role, ToolCall, ToolOutput, ToolReturn, ToolStatus};
 use super::model::{Answer, Finish, ResponseFormat, ToolSchema};
-use super::rules::UNREADABLE;
+use super::rules::{UNREADABLE, UNSTARTED};
 use super::run::StopReason;
 use super::tool::{ToolFailure, ToolResult};
 use jiff::Timestamp;
@@ -36,11 +36,11 @@ impl PlannedCall {
         }
     }
 
-    /// As it is stored: the cleaned object, or an empty one when it could not be read.
+    /// As it is stored: with the cleaned object, or with the model's own text when that could not be read.
     pub fn stored(&self, original: &ToolCall) -> ToolCall {
         let arguments = match &self.arguments {
             Ok(arguments) => Value::Object(arguments.clone()).to_string(),
-            Err(_) => "{}".to_owned(),
+            Err(_) => original.arguments.clone(),
         };
         ToolCall {
             id: self.id.clone(),
@@ -124,6 +124,16 @@ pub fn next(answer: &mut Answer, parallel_calls: bool) -> Next {
         planned.push(plan);
     }
     Next::Call(planned)
+}
+
+/// Leaves no arguments that cannot be read: their calls are ended with an error at once, and nothing reads them again. A call
+/// that waits for somebody's word keeps them, so that it ends the same way when it has that.
+pub fn empty_unreadable(answer: &mut Answer) {
+    for call in &mut answer.calls {
+        if read_object(&call.arguments).is_err() {
+            call.arguments = "{}".to_owned();
+        }
+    }
 }
 
 /// The assistant message of a step, or `None` when the model said nothing that is kept.
@@ -325,6 +335,14 @@ pub fn crashed_call() -> ToolFailure {
     ToolFailure {
         name: "RuntimeError",
         message: "the tool crashed".to_owned(),
+    }
+}
+
+/// The failure of a call that had not begun when the server stopped.
+pub fn unstarted_call() -> ToolFailure {
+    ToolFailure {
+        name: "Interrupted",
+        message: format!("{UNSTARTED}; it was not run"),
     }
 }
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use uuid::Uuid;
 
-/// Bytes of text, reasoning, names and arguments that one answer may hold.
-pub(crate) const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of text, reasoning, names and arguments that one answer may hold: fewer than a record on disk may have.
+pub(crate) const MAX_ANSWER_BYTES: usize = 12 * 1024 * 1024;
 /// The last summary of one piece of reasoning that is kept; models give a handful.
 const MAX_SUMMARIES: usize = 1_000;
 

@@ -1,7 +1,7 @@
 //! One call of a model over HTTP, whatever its protocol: repeated where that is safe, with patience and size bounded.
 
 use super::Model;
-use super::accumulator::{Accumulator, MAX_ANSWER_BYTES, Misfit};
+use super::accumulator::{Accumulator, Misfit};
 use super::bedrock::frames::FrameReader;
 use super::endpoint::{Endpoint, Unsent, causes};
 use super::failure::{self, Complaint, Failure, Repeat};
@@ -29,6 +29,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 const TAIL_PATIENCE: Duration = Duration::from_millis(50);
 /// Characters of a provider's id of a call that are kept.
 const MAX_ID_CHARS: usize = 200;
+/// Bytes of a blocking answer that are read, its wrapping and what it tells of tokens included.
+const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of a refusal that are read.
 const MAX_COMPLAINT_BYTES: usize = 64 * 1024;
 
@@ -199,7 +201,7 @@ impl Remote {
     }
 
     async fn read_whole(&self, response: Response, reader: &mut dyn Reader) -> Result<(), Failure> {
-        let body = self.body(response, MAX_ANSWER_BYTES).await?;
+        let body = self.body(response, MAX_BODY_BYTES).await?;
         self.take(&body, reader)
     }
 

@@ -266,6 +266,14 @@ pub(crate) fn arguments(text: &str) -> Map<String, Value> {
         .unwrap_or_else(|_| Map::from_iter([("arguments".to_owned(), json!(text))]))
 }
 
+/// The same as text, unchanged if it is an object: many servers read it, and refuse a request in which they cannot.
+pub(crate) fn arguments_text(text: &str) -> Cow<'_, str> {
+    match serde_json::from_str::<Map<String, Value>>(text) {
+        Ok(_) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(Value::Object(arguments(text)).to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,6 +405,7 @@ mod tests {
         assert_eq!(object("{\"b\": 1, \"a\": [2]}"), json!({"b": 1, "a": [2]}));
         for text in ["[1]", "{\"a\":", "\"\\ud83d\""] {
             assert_eq!(object(text), json!({"arguments": text}));
+            assert_eq!(arguments_text(text), json!({"arguments": text}).to_string());
         }
     }
 

@@ -898,24 +898,22 @@ async fn a_request_that_stays_too_long_fails_after_three_tries() {
 async fn a_prompt_that_fills_the_window_alone_is_named_as_the_cause() {
     let world = World::new().await;
     let system = "Rule after rule after rule. ".repeat(1_000);
-    let agent = world
-        .agent_with(json!({"context_window_limit": 3_000, "system": system}))
-        .await;
-    talk(&world, &agent, 3).await;
-    let (status, _, text) = world
-        .attempt(
-            &agent,
-            "messages",
-            &json!({"input": "[[overflow:99]] never"}),
-        )
-        .await;
-    assert_eq!(status, 400, "{text}");
-    let run = world.get(&format!("/v1/runs/?agent_id={agent}")).await[0].clone();
+    let fields = json!({"context_window_limit": 3_000, "system": system});
     let cause = "context_window_overflow_in_system_prompt";
-    assert_eq!(
-        (&run["status"], &run["stop_reason"]),
-        (&json!("failed"), &json!(cause))
-    );
+    let mut agent = String::new();
+    // A thread with nothing to summarise, and one with something.
+    for turns in [0, 3] {
+        agent = world.agent_with(fields.clone()).await;
+        talk(&world, &agent, turns).await;
+        let body = json!({"input": "[[overflow:99]] never"});
+        let (status, _, text) = world.attempt(&agent, "messages", &body).await;
+        assert_eq!(status, 400, "{text}");
+        let run = world.get(&format!("/v1/runs/?agent_id={agent}")).await[0].clone();
+        assert_eq!(
+            (&run["status"], &run["stop_reason"]),
+            (&json!("failed"), &json!(cause))
+        );
+    }
 
     talk(&world, &agent, 2).await;
     let body = json!({"input": "[[overflow:99]] never again", "streaming": true});

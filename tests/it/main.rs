@@ -31,4 +31,5 @@ mod sdk;
 mod streams;
 mod supervision;
 mod turns;
+mod waiting;
 mod world;

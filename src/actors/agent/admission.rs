@@ -84,7 +84,7 @@ impl State {
         batch.put_run(&record);
         batch.put_inbox(self.id(), &inbox.0);
         batch.put_head(self.id(), &head);
-        if let Some(conversation) = &mut conversation {
+        if let Some(conversation) = conversation.as_mut().filter(|_| inbox.0.task == Task::Turn) {
             conversation.last_message_at = Some(record.created_at);
             batch.put_conversation(conversation);
         }
@@ -314,8 +314,9 @@ impl State {
         let meant = meant.map_err(refusal)?;
         let (_, (mut inbox, _)) = self.accept(request, None);
         let thread = self.threads.get(lane).ok_or(Refused::Overloaded)?;
+        let forgets = self.forgets(&inbox, inbox.answer.is_some());
         understand(&mut inbox, meant, &thread.window);
-        Ok(self.context(thread, &inbox))
+        Ok(self.context(thread, &inbox, forgets))
     }
 
     /// An actor for an accepted run.
@@ -353,6 +354,7 @@ impl State {
         self.open.insert(
             record.id,
             OpenRun {
+                answers: inbox.answer.is_some(),
                 record,
                 inbox,
                 handle: handle.clone(),

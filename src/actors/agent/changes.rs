@@ -244,6 +244,9 @@ impl State {
     pub(super) async fn deny_pending(&mut self, lane: LaneId) -> Result<Option<RunId>, InFlight> {
         self.alive()?;
         self.open_thread(lane).await?;
+        if self.is_answering(lane) {
+            return Ok(None);
+        }
         let Some(pending) = Pending::of(self.threads.window(lane)) else {
             return Ok(None);
         };
@@ -302,10 +305,20 @@ impl State {
         Ok(owner)
     }
 
+    /// Whether the request at the end of a thread has its answer: the run that carries it out has the lane, and a cancel of
+    /// that run ends the calls.
+    fn is_answering(&self, lane: LaneId) -> bool {
+        let current = self
+            .threads
+            .get(lane)
+            .and_then(|thread| thread.lane.current);
+        let open = current.and_then(|run| self.open.get(&run));
+        open.is_some_and(|open| open.inbox.answer.is_some())
+    }
+
     /// Closes the runs as cancelled, then one batch: tombstone, list and name indexes, active-run entries (decisions 35).
     pub(super) async fn delete(&mut self) -> Result<(), InFlight> {
         self.alive()?;
-        self.deleted = true;
         let open: Vec<RunId> = self.open.keys().copied().collect();
         for run in open {
             self.commit(StepCommit::closing(run, End::of(StopReason::Cancelled)))
@@ -316,9 +329,9 @@ impl State {
             batch.delete_block(block);
         }
         batch.bury(&self.settings);
-        let written = self.write(batch).await;
-        self.deleted = written.is_ok();
-        written
+        self.write(batch).await?;
+        self.deleted = true;
+        Ok(())
     }
 
     pub(super) async fn edit_message(

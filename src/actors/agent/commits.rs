@@ -3,6 +3,7 @@
 use super::threads::place;
 use super::{CallEnd, CallResult, Committed, OpenRun, Reply, State, StepCommit, Untrusted};
 use crate::actors::refused::Refused;
+use crate::domain::approval::Pending;
 use crate::domain::block::Block;
 use crate::domain::clock;
 use crate::domain::conversation::Conversation;
@@ -58,6 +59,8 @@ struct Draft {
     inputs: Vec<Arc<Message>>,
     /// The inputs of a failed first step are kept outside the context.
     inputs_in_context: bool,
+    /// Messages of a request at the end of the context that stays unanswered: inputs go in front of them.
+    waiting: u64,
     messages: Vec<Arc<Message>>,
     record: Run,
     /// `None`: the run has ended.
@@ -88,7 +91,7 @@ impl State {
             return Ok(());
         };
         let (handle, lane) = (open.handle.clone(), open.inbox.lane);
-        match self.commit(commit).await {
+        match self.commit_end(commit).await {
             Ok(_) => self.start_next(lane).await,
             Err(InFlight::Refused(refused)) => {
                 tracing::warn!(%run, %refused, "the end of a run could not be written yet");
@@ -96,6 +99,25 @@ impl State {
                 Ok(())
             }
             Err(InFlight::Untrusted(reason)) => Err(Box::new(Untrusted(reason))),
+        }
+    }
+
+    /// The same for a commit that ends its run. Where what it leaves behind is refused for good (it is too large), the run
+    /// ends without that: an end is never waited for in vain.
+    pub(super) async fn commit_end(&mut self, commit: StepCommit) -> Result<Committed, InFlight> {
+        let end = commit.stop.clone();
+        let mut bare = StepCommit::closing(
+            commit.run,
+            end.unwrap_or_else(|| End::internal("what its step left behind could not be written")),
+        );
+        bare.step.clone_from(&commit.step);
+        let leaves = !commit.said.is_empty();
+        match self.commit(commit).await {
+            Err(InFlight::Refused(refused)) if leaves && refused != Refused::DiskFull => {
+                tracing::error!(run = %bare.run, %refused, "what a run left behind could not be written");
+                self.commit(bare).await
+            }
+            result => result,
         }
     }
 
@@ -133,15 +155,26 @@ impl State {
         let inputs_in_context = !failed || !commit.said.is_empty();
         let lane = open.inbox.lane;
         let thread = self.threads.get(lane);
+        let has_lane = thread.is_some_and(|thread| thread.lane.current == Some(commit.run));
+        let waiting = if commit.settles() {
+            0
+        } else {
+            Pending::of(self.threads.window(lane)).map_or(0, |pending| pending.length())
+        };
+        let forgets = inputs_in_context
+            && has_lane
+            && waiting == 0
+            && self.forgets(&open.inbox, open.answers);
         let mut draft = Draft {
             batch: Batch::of_agent(self.id(), self.live.epoch),
             head: self.head.clone(),
             lane,
             conversation: thread.and_then(|thread| thread.conversation.clone()),
-            forgets: first && inputs_in_context && self.settings.message_buffer_autoclear,
+            forgets,
             system: None,
             inputs: Vec::new(),
             inputs_in_context,
+            waiting,
             messages: Vec::new(),
             record: open.record.clone(),
             inbox: Some(open.inbox.clone()),
@@ -265,10 +298,15 @@ impl State {
             if draft.forgets {
                 thread.window.truncate(1);
             }
+            let waiting = usize::try_from(draft.waiting).unwrap_or(0);
+            let request = thread.window.len().saturating_sub(waiting);
+            let request = thread.window.split_off(request);
             thread.window.extend(added);
+            thread.window.extend(request);
             thread.conversation = draft.conversation;
         }
         let run = draft.record.id;
+        let renewed = draft.forgets.then(|| self.version(draft.lane));
         let stop = draft.record.stop_reason.filter(|_| draft.inbox.is_none());
         let ended = draft
             .inbox
@@ -292,6 +330,7 @@ impl State {
         Committed {
             messages: draft.messages,
             stop,
+            renewed,
         }
     }
 
@@ -558,7 +597,12 @@ impl Draft {
     fn input(&mut self, mut message: Message, step: Option<StepId>, now: Timestamp) {
         message.step_id = step;
         message.is_err = !self.inputs_in_context;
-        let message = self.store(message, now, self.inputs_in_context);
+        let appended = self.inputs_in_context && self.waiting == 0;
+        let message = self.store(message, now, appended);
+        if self.inputs_in_context && !appended {
+            let waiting = self.waiting;
+            self.window().insert_before(waiting, message.sequence);
+        }
         self.inputs.push(message);
     }
 
@@ -623,12 +667,15 @@ impl Draft {
         let took = open.accepted_at.elapsed();
         record.close(end, now);
         record.total_duration_ns = u64::try_from(took.as_nanos()).ok();
-        self.head.last_stop_reason = Some(end.stop_reason);
-        self.head.last_run_completion = record.completed_at;
-        if let Some(conversation) = &mut self.conversation {
-            conversation.last_run_completion = record.completed_at;
+        // A compaction is nobody's turn: what is told of an agent's last run is not of it.
+        if open.inbox.task == Task::Turn {
+            self.head.last_stop_reason = Some(end.stop_reason);
+            self.head.last_run_completion = record.completed_at;
+            self.head.last_run_duration_ms = u64::try_from(took.as_millis()).ok();
+            if let Some(conversation) = &mut self.conversation {
+                conversation.last_run_completion = record.completed_at;
+            }
         }
-        self.head.last_run_duration_ms = u64::try_from(took.as_millis()).ok();
         self.inbox = None;
     }
 

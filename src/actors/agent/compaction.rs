@@ -4,11 +4,11 @@ use super::State;
 use super::commits::InFlight;
 use super::threads;
 use crate::actors::refused::Refused;
-use crate::domain::id::RunId;
+use crate::domain::id::{MessageId, RunId};
 use crate::domain::message::Message;
 use crate::domain::run::Step;
 use crate::store::Batch;
-use std::ops::Range;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Numbers of the steps that stand for summaries: behind all steps of any run.
@@ -20,8 +20,8 @@ pub(crate) struct Compaction {
     pub(crate) run: RunId,
     /// The lane's when the summary was begun: one that was replaced since is left alone (decisions 27).
     pub(crate) version: u64,
-    /// Positions in the context, which begins with its system message; all else but that gives way.
-    pub(crate) keep: Range<usize>,
+    /// The messages that give way. What joined the context since the summary was begun stays.
+    pub(crate) evicted: HashSet<MessageId>,
     pub(crate) summary: Message,
     /// The summariser's calls.
     pub(crate) call: Step,
@@ -45,7 +45,7 @@ impl State {
         let Compaction {
             run,
             version,
-            keep,
+            evicted,
             mut summary,
             mut call,
             tokens,
@@ -53,14 +53,14 @@ impl State {
         let open = self.open.get(&run).ok_or(Refused::NoSuchRun(run))?;
         let lane = open.inbox.lane;
         let thread = self.threads.get(lane).ok_or_else(replaced)?;
-        let kept = thread.window.get(keep);
-        let (Some(kept), Some(system)) = (kept, thread.window.first()) else {
+        let Some((system, others)) = thread.window.split_first() else {
             return Err(replaced().into());
         };
         if self.version(lane) != version {
             return Err(replaced().into());
         }
-        let kept = kept.to_vec();
+        let stays = |message: &&Arc<Message>| !evicted.contains(&message.id);
+        let kept: Vec<Arc<Message>> = others.iter().filter(stays).cloned().collect();
         let now = self.stamp();
         let mut record = open.record.clone();
         record.usage.add(call.usage);

@@ -165,7 +165,9 @@ impl State {
                 if let Some(commit) = interrupted {
                     self.commit_recovered(commit).await?;
                 }
-                self.threads.enqueue(lane, handle.id());
+                if self.open.contains_key(&id) {
+                    self.threads.enqueue(lane, handle.id());
+                }
             }
             Recovery::End(end) => {
                 self.commit_recovered(StepCommit::closing(id, end)).await?;
@@ -196,8 +198,8 @@ impl State {
             Phase::Tools {
                 step_id,
                 assistant,
+                started,
                 finished,
-                ..
             } => {
                 commit.step = self.house.store.step(*step_id)?.map(|mut step| {
                     step.status = StepStatus::Failed;
@@ -205,17 +207,19 @@ impl State {
                     step
                 });
                 let calls = assistant.tool_calls.iter();
-                commit.calls = calls.map(|call| interrupted(call, finished)).collect();
+                commit.calls = calls
+                    .map(|call| interrupted(call, started, finished))
+                    .collect();
                 commit.said = vec![Message::clone(assistant)];
             }
-            Phase::Settling { finished, .. } => {
+            Phase::Settling { started, finished } => {
                 let window = self.threads.window(inbox.lane);
                 let waiting = Pending::of(window).zip(inbox.answer.clone());
                 let Some((pending, answers)) = waiting else {
                     return Ok(None);
                 };
                 let end = |(call, word): (ToolCall, Word)| match word {
-                    Word::Run => interrupted(&call, finished),
+                    Word::Run => interrupted(&call, started, finished),
                     Word::Denied(reason) => {
                         CallEnd::failed(&call.id, &call.name, step::denied_call(reason.as_deref()))
                     }
@@ -252,7 +256,7 @@ impl State {
     }
 
     async fn commit_recovered(&mut self, commit: StepCommit) -> Result<(), ActorProcessingErr> {
-        match self.commit(commit).await {
+        match self.commit_end(commit).await {
             Ok(_) => Ok(()),
             Err(InFlight::Refused(refused)) => Err(refused.into()),
             Err(InFlight::Untrusted(reason)) => Err(super::Untrusted(reason).into()),
@@ -261,11 +265,15 @@ impl State {
 }
 
 /// The end of a call that a crash may have cut off.
-fn interrupted(call: &ToolCall, finished: &[ToolReturn]) -> CallEnd {
+fn interrupted(call: &ToolCall, started: &[String], finished: &[ToolReturn]) -> CallEnd {
     let known = finished.iter().find(|end| end.tool_call_id == call.id);
     match known {
         Some(packed) => CallEnd::packed(call, packed.clone()),
-        None => CallEnd::failed(&call.id, &call.name, step::interrupted_call()),
+        None if started.contains(&call.id) => {
+            CallEnd::failed(&call.id, &call.name, step::interrupted_call())
+        }
+        // Whatever reaches outside is written down before it begins, and an edit is made when it is committed.
+        None => CallEnd::failed(&call.id, &call.name, step::unstarted_call()),
     }
 }
 

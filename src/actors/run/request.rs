@@ -125,6 +125,7 @@ fn settle(context: &mut Context, plan: &mut Plan, settling: Settling, now: Times
         pending,
         answers,
         follow_ups,
+        before: _,
     } = settling;
     let timezone = &context.agent.timezone;
     let pack = |id: &str, result: &ToolResult| step::pack(id, result, None, now, timezone);

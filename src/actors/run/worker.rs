@@ -76,6 +76,8 @@ pub(crate) struct Settling {
     pub(crate) pending: Pending,
     pub(crate) answers: Answers,
     pub(crate) follow_ups: Vec<Arc<Message>>,
+    /// What the turn that asked had committed before it did.
+    pub(crate) before: Vec<Arc<Message>>,
 }
 
 impl std::fmt::Debug for Context {
@@ -268,6 +270,8 @@ impl Turn {
                 Err(error) => return Err(WorkerEnd::Failed(error.into())),
             }
         };
+        draft.step.usage = answer.usage;
+        draft.step.request_id = answer.request_id.take();
         let last = number >= self.context.max_steps;
         let outcome = match self.turn_loop {
             TurnLoop::Native | TurnLoop::NativeForced => {
@@ -279,8 +283,6 @@ impl Turn {
             }
         };
         let stop = outcome.stop;
-        draft.step.usage = answer.usage;
-        draft.step.request_id = answer.request_id.take();
         draft.step.status = if stop.is_some_and(|stop| stop.status() == RunStatus::Failed) {
             StepStatus::Failed
         } else {
@@ -300,6 +302,7 @@ impl Turn {
         let committed = self.commit(commit).await?;
         self.rules
             .replay(committed.messages.iter().map(AsRef::as_ref));
+        self.context.version = committed.renewed.unwrap_or(self.context.version);
         self.remember(committed.messages);
         if committed.stop.is_none() {
             self.check_room(step_id, tokens).await;

@@ -120,7 +120,7 @@ struct Call<'a> {
 #[derive(Serialize)]
 struct Function<'a> {
     name: String,
-    arguments: &'a str,
+    arguments: Cow<'a, str>,
 }
 
 #[derive(Serialize)]
@@ -326,7 +326,7 @@ impl<'a> Conversation<'a> {
             r#type: "function",
             function: Function {
                 name: transcript::name(&call.name, MAX_NAME_CHARS),
-                arguments: &call.arguments,
+                arguments: transcript::arguments_text(&call.arguments),
             },
         });
         let tool_calls = tool_calls.collect();

@@ -62,7 +62,7 @@ enum Item<'a> {
     FunctionCall {
         call_id: String,
         name: String,
-        arguments: &'a str,
+        arguments: Cow<'a, str>,
     },
     FunctionCallOutput {
         call_id: String,
@@ -300,7 +300,7 @@ impl<'a> Conversation<'a> {
             items.push(Item::FunctionCall {
                 call_id: call_id.clone(),
                 name: transcript::name(&call.name, MAX_NAME_CHARS),
-                arguments: &call.arguments,
+                arguments: transcript::arguments_text(&call.arguments),
             });
         }
         for ((_, end), call_id) in turn.calls.iter().zip(ids) {

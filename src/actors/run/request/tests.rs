@@ -193,6 +193,7 @@ fn answered(rules: Vec<ToolRule>, ids: &[&str], approvals: Vec<Approval>) -> Con
     request.step_id = Some(StepId::new());
     context.messages = [question, request].map(Arc::new).to_vec();
     context.settling = Some(Settling {
+        before: Vec::new(),
         pending: Pending::of(&context.messages).unwrap(),
         answers: Answers {
             approvals,

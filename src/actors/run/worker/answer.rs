@@ -12,7 +12,7 @@ use crate::domain::id::StepId;
 use crate::domain::message::{Message, Role, ToolCall};
 use crate::domain::model::{Answer, ModelErrorClass, ToolChoice};
 use crate::domain::rules::{After, Called, Outcome};
-use crate::domain::run::{End, ErrorClass, RunError, Step, StepTiming, StopReason};
+use crate::domain::run::{End, ErrorClass, RunError, Step, StopReason};
 use crate::domain::step::{self, Next, PlannedCall};
 use serde_json::Value;
 use std::collections::HashSet;
@@ -38,12 +38,14 @@ impl Turn {
             }
         };
         let due = self.hold_against_rules(answer, planned);
-        let waits: HashSet<&str> = due
-            .iter()
-            .filter(|due| due.refused.is_none() && self.waiting.contains(&due.call.name))
-            .map(|due| due.call.id.as_str())
+        let names: Vec<&str> = due.iter().map(|due| due.call.name.as_str()).collect();
+        let waits: HashSet<&str> = std::iter::zip(&due, self.rules.wait(&self.waiting, &names))
+            .filter(|(_, waits)| *waits)
+            .map(|(due, _)| due.call.id.as_str())
             .collect();
-        if !waits.is_empty() {
+        if waits.is_empty() {
+            step::empty_unreadable(answer);
+        } else {
             // Nothing is run while one call waits (agent-loop §9).
             let waits = |call: &ToolCall| waits.contains(call.id.as_str());
             let said = step::request_messages(message, answer, waits);
@@ -53,9 +55,7 @@ impl Turn {
         let said: Vec<Message> = step::assistant_message(message, answer)
             .into_iter()
             .collect();
-        let ends = self
-            .run_tools(&mut draft.step.timing, &said, due, Some(&draft.step.id))
-            .await?;
+        let ends = self.run_tools(Some(&mut draft.step), &said, due).await?;
         let called: Vec<Called> = ends.iter().map(|(_, called)| called.clone()).collect();
         let after = self.bounded(self.rules.after(&called), last);
         Ok(StepOutcome {
@@ -109,9 +109,7 @@ impl Turn {
             call: call.planned.clone(),
             refused,
         }];
-        let ends = self
-            .run_tools(&mut draft.step.timing, &said, due, Some(&draft.step.id))
-            .await?;
+        let ends = self.run_tools(Some(&mut draft.step), &said, due).await?;
         let mut outcome = StepOutcome::of_words(Vec::new(), &After::GoesOn);
         for (end, called) in ends {
             outcome.follow(heartbeat::decide(&self.rules, &called, call.asks, last));
@@ -135,26 +133,22 @@ impl Turn {
             pending,
             answers,
             follow_ups,
+            before,
         } = settling;
         let asks = request::asks(&pending);
-        let due = pending
-            .words(&answers.approvals)
-            .into_iter()
-            .map(|(call, word)| Due {
-                call: PlannedCall::read(&call),
-                refused: match word {
-                    Word::Run => None,
-                    Word::Denied(reason) => {
-                        Some(Refusal::Denied(step::denied_call(reason.as_deref())))
-                    }
-                    Word::Returned(end) => Some(Refusal::Returned(end)),
-                },
-            });
+        let mut refused = self.refused_of_free(&pending, &before);
+        let due = pending.words(&answers.approvals);
+        let due = due.into_iter().map(|(call, word)| Due {
+            call: PlannedCall::read(&call),
+            refused: match word {
+                Word::Run => refused.remove(&call.id),
+                Word::Denied(reason) => Some(Refusal::Denied(step::denied_call(reason.as_deref()))),
+                Word::Returned(end) => Some(Refusal::Returned(end)),
+            },
+        });
         let due = due.collect();
         let said = vec![pending.response(self.record.id, answers)];
-        let ends = self
-            .run_tools(&mut StepTiming::default(), &said, due, None)
-            .await?;
+        let ends = self.run_tools(None, &said, due).await?;
         let called: Vec<Called> = ends.iter().map(|(_, called)| called.clone()).collect();
         let last = number >= self.context.max_steps && follow_ups.is_empty();
         let mut outcome = match (self.turn_loop, called.as_slice()) {
@@ -178,7 +172,11 @@ impl Turn {
         outcome.calls = ends.into_iter().map(|(end, _)| end).collect();
         let step_id = pending.request.step_id.unwrap_or_else(StepId::new);
         let committed = self.commit(outcome.commit(self, None, step_id)).await?;
-        self.rules.record(&called);
+        // What edits came to shows in the returns alone; the names of the calls stand in what was asked.
+        let asked = self.context.messages.len().saturating_sub(2);
+        let asked = self.context.messages[asked..].iter();
+        self.rules
+            .replay(asked.chain(&committed.messages).map(AsRef::as_ref));
         self.remember(committed.messages);
         self.context.messages.extend(follow_ups);
         Ok(committed.stop)
@@ -199,9 +197,11 @@ impl Turn {
         });
         let failed: Vec<Called> = failed.collect();
         let otherwise = self.bounded(self.rules.after(&failed), last);
-        let edits = calls.iter().filter(|(end, _)| is_edit(end));
+        // Another edit that succeeds beside it is not the end that was meant.
+        let meant = |(end, called): &&(CallEnd, Called)| is_edit(end) && self.rules.ends(called);
+        let meant = calls.iter().filter(meant);
         (otherwise != *decided).then(|| Proviso {
-            calls: edits.map(|(end, _)| end.call_id.clone()).collect(),
+            calls: meant.map(|(end, _)| end.call_id.clone()).collect(),
             otherwise: ends(&otherwise).map(End::of),
         })
     }

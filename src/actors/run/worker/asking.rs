@@ -9,7 +9,7 @@ use crate::domain::frame::{DeltaFrame, PieceIndex};
 use crate::domain::heartbeat::live::Live;
 use crate::domain::id::{MessageId, RunId, StepId};
 use crate::domain::model::{Answer, Delta, ModelError};
-use crate::domain::rules::Offer;
+use crate::domain::rules::{Offer, Rules};
 use ractor::ActorRef;
 use std::collections::HashSet;
 use std::time::Instant;
@@ -31,7 +31,9 @@ impl Turn {
             run_id: self.record.id,
             step_id: draft.step.id,
             index: PieceIndex::default(),
+            rules: &self.rules,
             waiting: &self.waiting,
+            names: Vec::new(),
             waits: HashSet::new(),
         };
         let mut live = (self.turn_loop == TurnLoop::Heartbeat)
@@ -74,8 +76,11 @@ struct Deltas<'a> {
     run_id: RunId,
     step_id: StepId,
     index: PieceIndex,
+    rules: &'a Rules,
     waiting: &'a HashSet<String>,
-    /// Ids of the calls of such tools.
+    /// Of the calls so far.
+    names: Vec<String>,
+    /// Ids of the calls that wait.
     waits: HashSet<String>,
 }
 
@@ -83,7 +88,10 @@ impl Deltas<'_> {
     fn waits(&mut self, delta: &Delta) -> bool {
         match delta {
             Delta::CallName { call_id, name } => {
-                let waits = self.waiting.contains(name);
+                self.names.push(name.clone());
+                let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
+                let waits = self.waiting.contains(name)
+                    && self.rules.wait(self.waiting, &names).pop() == Some(true);
                 if waits {
                     self.waits.insert(call_id.clone());
                 }

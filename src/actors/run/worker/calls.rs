@@ -5,12 +5,13 @@ use super::{Turn, WorkerEnd, nanos};
 use crate::actors::agent::{self, CallEnd, CallResult};
 use crate::actors::ask::tell;
 use crate::actors::run::Msg as RunMsg;
+use crate::domain::approval::Pending;
 use crate::domain::clock;
 use crate::domain::id::StepId;
 use crate::domain::message::{Message, ToolReturn};
 use crate::domain::model::Answer;
 use crate::domain::rules::{self, Called, Outcome};
-use crate::domain::run::StepTiming;
+use crate::domain::run::Step;
 use crate::domain::step::{self, PlannedCall};
 use crate::domain::tokens;
 use crate::domain::tool::{Effects, ToolFailure, ToolResult};
@@ -52,14 +53,41 @@ impl Turn {
         due
     }
 
+    /// Why calls that need nobody's word, and waited beside others that do, are not run now either: they are held once more
+    /// against the rules as those were when the model made them. `before`: what the turn had committed until then.
+    pub(super) fn refused_of_free(
+        &self,
+        pending: &Pending,
+        before: &[Arc<Message>],
+    ) -> HashMap<String, Refusal> {
+        let mut rules = self.rules.clone();
+        rules.replay(before.iter().map(AsRef::as_ref));
+        let names = pending.free.iter().map(|call| call.name.as_str());
+        let violations = rules.violations(names);
+        let refused = pending
+            .free
+            .iter()
+            .zip(violations)
+            .filter_map(|(call, violation)| {
+                let refusal = match violation {
+                    Some(failure) => Some(Refusal::NotRun(failure)),
+                    None => rules
+                        .fill(&call.name, Map::new())
+                        .err()
+                        .map(Refusal::Misfilled),
+                };
+                Some((call.id.clone(), refusal?))
+            });
+        refused.collect()
+    }
+
     /// Carries out calls: those that may run together first, the rest one by one; ends in call order. `step`: the step that
     /// made them; `None` for calls of an earlier one that an answer let through.
     pub(super) async fn run_tools(
         &self,
-        timing: &mut StepTiming,
+        step: Option<&mut Step>,
         said: &[Message],
         due: Vec<Due>,
-        step: Option<&StepId>,
     ) -> Result<Vec<(CallEnd, Called)>, WorkerEnd> {
         let calls = due
             .iter()
@@ -73,6 +101,7 @@ impl Turn {
         tell(
             &self.run,
             RunMsg::ToolsStarted {
+                step: step.as_deref().cloned().map(Box::new),
                 said: said_now,
                 calls,
             },
@@ -82,7 +111,8 @@ impl Turn {
         let (together, one_by_one): (Vec<Due>, Vec<Due>) = due
             .into_iter()
             .partition(|due| self.runs_together(&due.call.name));
-        let origin = step.zip(said.first());
+        let step_id = step.as_ref().map(|step| step.id);
+        let origin = step_id.as_ref().zip(said.first());
         let together = together.into_iter().map(|due| self.call(origin, due));
         for end in join_all(together).await {
             ends.push(end?);
@@ -91,7 +121,9 @@ impl Turn {
             ends.push(self.call(origin, due).await?);
         }
         ends.sort_by_key(|(end, _)| order.get(&end.call_id).copied());
-        timing.tool_execution_ns = Some(nanos(started.elapsed()));
+        if let Some(step) = step {
+            step.timing.tool_execution_ns = Some(nanos(started.elapsed()));
+        }
         Ok(ends)
     }
 

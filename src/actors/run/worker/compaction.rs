@@ -9,11 +9,12 @@ use crate::domain::compaction::request::{self, Form};
 use crate::domain::compaction::{
     self, Breaker, Counted, NoPlan, Plan, Sizes, Trigger, Verdict, summary,
 };
-use crate::domain::id::StepId;
+use crate::domain::id::{MessageId, StepId};
 use crate::domain::message::{Message, Part, Role};
 use crate::domain::model::{LlmConfig, ModelError, ModelErrorClass, ModelRequest, ToolChoice};
 use crate::domain::run::{End, ErrorClass, RunError, Step, StepStatus, StopReason};
 use crate::domain::tokens::Counter;
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -58,6 +59,10 @@ impl Context {
                 tokens: *tokens,
             })
             .collect()
+    }
+
+    fn system(&self) -> u64 {
+        self.tokens.first().copied().unwrap_or(0)
     }
 
     fn total(&self) -> u64 {
@@ -177,6 +182,10 @@ impl Turn {
         let settings = self.context.compaction.clone();
         let window = self.context.config.context_window;
         let context = self.counted().await;
+        // Nothing that gives way would help.
+        if context.system() >= window {
+            return Err(Unmade::SystemTooLarge);
+        }
         let mut mode = self.room(|room| room.breaker.mode(settings.mode));
         let mut call = self.begin(0).step;
         let began = Instant::now();
@@ -205,14 +214,15 @@ impl Turn {
             let sizes = Sizes {
                 before: context.total(),
                 after,
-                system: context.tokens.first().copied().unwrap_or(0),
+                system: context.system(),
                 window,
             };
             match compaction::judge(plan.mode, trigger, &sizes) {
                 Verdict::Replace => {
                     call.status = StepStatus::Success;
                     call.timing.step_ns = Some(nanos(began.elapsed()));
-                    return self.replace(summary, plan, step, call, after).await;
+                    let evicted = plan.evicted(&context.messages);
+                    return self.replace(summary, evicted, step, call, after).await;
                 }
                 Verdict::AllOfTheRest => mode = CompactionMode::All,
                 Verdict::NotSmaller => return Err(Unmade::NotSmaller),
@@ -358,7 +368,7 @@ impl Turn {
     async fn replace(
         &mut self,
         mut summary: Message,
-        plan: Plan,
+        evicted: HashSet<MessageId>,
         step: StepId,
         call: Step,
         tokens: u64,
@@ -371,7 +381,7 @@ impl Turn {
         let compaction = Compaction {
             run: self.record.id,
             version: self.context.version,
-            keep: plan.keep,
+            evicted,
             summary,
             call,
             tokens,
