@@ -8,6 +8,7 @@ pub mod clock;
 pub mod compaction;
 pub mod conversation;
 pub mod creation;
+pub mod display;
 pub mod error;
 pub mod forced;
 pub mod frame;

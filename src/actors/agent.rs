@@ -11,6 +11,7 @@ mod compaction;
 mod conversations;
 mod loading;
 mod threads;
+mod tools;
 
 pub use self::admission::Started;
 pub use self::changes::TextEdit;
@@ -22,6 +23,7 @@ use super::ask::{AskError, DEADLINE, Mailbox, Waiting, answer, ask, tell};
 use super::house::House;
 use super::refused::Refused;
 use super::run::RunHandle;
+use super::run::worker::host::{self, AgentHost};
 use super::run::worker::{Context, Settling};
 use super::tree::Hung;
 use crate::domain::agent::{Agent as Settings, AgentChange, CompactionSettings};
@@ -39,7 +41,9 @@ use crate::domain::skill;
 use crate::domain::step;
 use crate::domain::tool::ToolResult;
 use crate::store::Epoch;
+use crate::tools::Work;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use serde_json::{Map, Value};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -153,6 +157,45 @@ impl AgentHandle {
     pub async fn modify(&self, change: AgentChange, by: UserId) -> Result<(), Refused> {
         self.ask(|reply| Msg::Modify(Box::new(change), by, reply))
             .await
+    }
+
+    /// Attaches a tool, or takes it away.
+    ///
+    /// # Errors
+    /// `NoSuchTool`.
+    pub async fn attach_tool(&self, tool: ToolId, wanted: bool, by: UserId) -> Result<(), Refused> {
+        self.ask(|reply| Msg::AttachTool(tool, wanted, by, reply))
+            .await
+    }
+
+    /// Runs an attached tool because somebody asked, not the model: no rule holds it, and nothing of it is in the context
+    /// but what it edits.
+    ///
+    /// # Errors
+    /// `NoSuchAgentTool` for a tool that is not attached. A tool that fails is an answer.
+    pub async fn run_tool(
+        &self,
+        name: &str,
+        arguments: Map<String, Value>,
+    ) -> Result<ToolResult, Refused> {
+        let agent = self.ask(Msg::Settings).await?;
+        let mut attached = agent.tools.iter();
+        let tool = attached.find_map(|id| {
+            let tool = self.house.toolbox.get(*id);
+            tool.filter(|tool| tool.definition().name == name)
+        });
+        let tool = tool.ok_or_else(|| Refused::NoSuchAgentTool {
+            agent: agent.id,
+            tool: name.to_owned(),
+        })?;
+        match host::start(&**tool, arguments, AgentHost::new(&self.house, &agent)) {
+            Work::Done(result) => Ok(result),
+            Work::Edit(edit) => {
+                let name = name.to_owned();
+                self.ask(|reply| Msg::Edit(name, edit, reply)).await
+            }
+            Work::Wait(work) => Ok(host::outcome(name, work).await),
+        }
     }
 
     /// Makes calls of an attached tool wait for somebody's word, or no longer.
@@ -309,6 +352,9 @@ pub(crate) enum Msg {
     StartRun(Box<RunRequest>, bool, Reply<Started>),
     Modify(Box<AgentChange>, UserId, Reply<()>),
     SetApproval(String, bool, UserId, Reply<()>),
+    AttachTool(ToolId, bool, UserId, Reply<()>),
+    Settings(Reply<Arc<Settings>>),
+    Edit(String, Edit, Reply<ToolResult>),
     Reset(Vec<Message>, Reply<()>),
     Delete(Reply<()>),
     EditMessage(MessageId, TextEdit, Reply<Message>),
@@ -558,6 +604,11 @@ impl Actor for Agent {
             Msg::SetApproval(tool, wanted, by, reply) => {
                 settle(reply, state.set_approval(&tool, wanted, by).await)?
             }
+            Msg::AttachTool(tool, wanted, by, reply) => {
+                settle(reply, state.attach_tool(tool, wanted, by).await)?
+            }
+            Msg::Settings(reply) => answer(reply, state.alive().map(|()| state.settings.clone())),
+            Msg::Edit(tool, edit, reply) => settle(reply, state.edit(&tool, &edit).await)?,
             Msg::Reset(first, reply) => settle(reply, state.reset(first).await)?,
             Msg::Delete(reply) => {
                 settle(reply, state.delete().await)?;

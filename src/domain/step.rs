@@ -1,6 +1,7 @@
 //! What follows a model's answer: which calls it made, what their ends look like, whether the turn goes on.
 
 use super::clock;
+use super::display::display;
 use super::heartbeat::{REQUEST_HEARTBEAT, THINKING};
 use super::message::{Message, Part, Role, ToolCall, ToolOutput, ToolReturn, ToolStatus};
 use super::model::{Answer, Finish, ResponseFormat, ToolSchema};
@@ -237,11 +238,8 @@ pub fn pack(
     timezone: &str,
 ) -> ToolReturn {
     let (status, message) = match &result.outcome {
-        Ok(Value::Null) => (ToolStatus::Success, Value::from("None")),
-        Ok(Value::Bool(true)) => (ToolStatus::Success, Value::from("True")),
-        Ok(Value::Bool(false)) => (ToolStatus::Success, Value::from("False")),
-        Ok(Value::Number(number)) => (ToolStatus::Success, Value::from(number.to_string())),
-        Ok(value) => (ToolStatus::Success, value.clone()),
+        Ok(value @ (Value::String(_) | Value::Object(_))) => (ToolStatus::Success, value.clone()),
+        Ok(value) => (ToolStatus::Success, Value::from(display(value))),
         Err(failure) => (ToolStatus::Error, Value::from(failure.message.clone())),
     };
     let word = if status == ToolStatus::Success {

@@ -1,8 +1,9 @@
 //! Tools as JSON.
 
-use crate::domain::tool::Tool as Domain;
+use crate::domain::display::display;
+use crate::domain::tool::{Tool as Domain, ToolResult};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// A tool, in lists of its own and inside agents.
 #[derive(Debug, Clone, Serialize)]
@@ -60,4 +61,44 @@ pub struct ModifyApproval {
     /// The other name is what the official TypeScript client sends.
     #[serde(alias = "body_requires_approval")]
     pub requires_approval: bool,
+}
+
+/// The arguments of a call. Strict: other keys are refused.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunTool {
+    #[serde(default)]
+    pub args: Map<String, Value>,
+}
+
+/// How a call ended that somebody asked for.
+#[derive(Debug, Serialize)]
+pub struct ToolExecutionResult {
+    status: &'static str,
+    /// Containers as the text that a model would be shown; null for a failure, which is told in `stderr`.
+    func_return: Value,
+    agent_state: Option<Value>,
+    stdout: Vec<String>,
+    stderr: Vec<String>,
+    sandbox_config_fingerprint: Option<String>,
+}
+
+impl From<ToolResult> for ToolExecutionResult {
+    fn from(result: ToolResult) -> Self {
+        let (status, func_return) = match result.outcome {
+            Ok(value @ (Value::Array(_) | Value::Object(_))) => {
+                ("success", Value::from(display(&value)))
+            }
+            Ok(value) => ("success", value),
+            Err(_) => ("error", Value::Null),
+        };
+        Self {
+            status,
+            func_return,
+            agent_state: None,
+            stdout: result.stdout.unwrap_or_default(),
+            stderr: result.stderr.unwrap_or_default(),
+            sandbox_config_fingerprint: None,
+        }
+    }
 }

@@ -30,6 +30,7 @@ mod rules;
 mod sdk;
 mod streams;
 mod supervision;
+mod tools;
 mod turns;
 mod waiting;
 mod world;

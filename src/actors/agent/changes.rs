@@ -11,7 +11,7 @@ use crate::domain::clock;
 use crate::domain::creation::BadAgent;
 use crate::domain::id::{BlockId, MessageId, RunId, StepId, UserId};
 use crate::domain::message::{Message, Part, Role};
-use crate::domain::rules::{self, check};
+use crate::domain::rules::check;
 use crate::domain::run::{Answers, End, Feedback, LaneId, RunStatus, Step, StopReason};
 use crate::domain::step;
 use crate::domain::tool::ToolResult;
@@ -161,31 +161,6 @@ impl State {
             );
         }
         Ok(())
-    }
-
-    pub(super) async fn set_approval(
-        &mut self,
-        tool: &str,
-        wanted: bool,
-        by: UserId,
-    ) -> Result<(), InFlight> {
-        let known = self
-            .settings
-            .tools
-            .iter()
-            .filter_map(|tool| self.house.toolbox.get(*tool));
-        let mut names = known.map(|tool| tool.definition().name.as_str());
-        if !names.any(|name| name == tool) {
-            let agent = self.id();
-            let tool = tool.to_owned();
-            return Err(Refused::NoSuchAgentTool { agent, tool }.into());
-        }
-        let rules = rules::with_approval(&self.settings.tool_rules, tool, wanted);
-        let change = AgentChange {
-            tool_rules: Some(rules),
-            ..AgentChange::default()
-        };
-        self.modify(&change, by).await
     }
 
     /// The context becomes a fresh system message and the given first messages. Stored messages stay listed.

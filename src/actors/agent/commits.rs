@@ -43,7 +43,7 @@ impl From<crate::store::ReadError> for InFlight {
 
 /// Times the intents of one step are applied again because other agents changed the same blocks meanwhile. Each refusal
 /// means that somebody else's edit went through.
-const MOST_TRIES: u32 = 1_000;
+pub(super) const MOST_TRIES: u32 = 1_000;
 
 /// A batch and what is true in memory once it is written.
 struct Draft {
@@ -266,31 +266,44 @@ impl State {
         }
         if commit.edits() {
             let changed = memory.changed(self.settings.created_by, now);
-            for block in &changed {
-                draft.batch.put_block(block);
-            }
-            let newer = |block: Arc<Block>| {
-                changed
-                    .iter()
-                    .find(|new| new.id == block.id)
-                    .map_or(block, |new| Arc::new(new.clone()))
-            };
-            let blocks: Vec<Arc<Block>> = newest.into_iter().map(newer).collect();
-            let (head, system) = self.recompiled(&draft.head, &blocks, None)?;
+            let (head, system) =
+                self.with_blocks(&mut draft.batch, &draft.head, newest, &changed)?;
             draft.head = head;
             draft.system = system;
         }
         Ok(())
     }
 
+    /// Writes changed blocks; the head and the default thread's system message with them, as from `recompiled`.
+    pub(super) fn with_blocks(
+        &self,
+        batch: &mut Batch,
+        head: &Head,
+        newest: Vec<Arc<Block>>,
+        changed: &[Block],
+    ) -> Result<(Head, Option<Arc<Message>>), InFlight> {
+        for block in changed {
+            batch.put_block(block);
+        }
+        let newer = |block: Arc<Block>| {
+            let new = changed.iter().find(|new| new.id == block.id);
+            new.map_or(block, |new| Arc::new(new.clone()))
+        };
+        let blocks: Vec<Arc<Block>> = newest.into_iter().map(newer).collect();
+        self.recompiled(head, &blocks, None)
+    }
+
+    /// A system message that was written is what the default thread begins with.
+    pub(super) fn show_system(&mut self, system: Option<Arc<Message>>) {
+        if let (Some(system), Some(first)) = (system, self.threads.default.window.first_mut()) {
+            *first = system;
+        }
+    }
+
     /// After the batch is written: memory follows, the run is told, an ended run leaves its lane.
     fn adopt(&mut self, draft: Draft) -> Committed {
         self.head = draft.head;
-        if let Some(system) = draft.system
-            && let Some(first) = self.threads.default.window.first_mut()
-        {
-            *first = system;
-        }
+        self.show_system(draft.system);
         let inputs = draft.inputs.iter().filter(|_| draft.inputs_in_context);
         let mut added: Vec<Arc<Message>> = inputs.chain(&draft.messages).cloned().collect();
         added.sort_by_key(|message| message.sequence);
@@ -485,9 +498,7 @@ impl State {
             }
             self.write(batch.relaxed()).await?;
             self.head = head;
-            if let (Some(system), Some(first)) = (system, self.threads.default.window.first_mut()) {
-                *first = system;
-            }
+            self.show_system(system);
         }
         self.compared = Some(revision);
         Ok(())
@@ -754,7 +765,7 @@ impl Draft {
     }
 }
 
-fn refusal(error: CommitError) -> InFlight {
+pub(super) fn refusal(error: CommitError) -> InFlight {
     match error {
         CommitError::Full => InFlight::Refused(Refused::DiskFull),
         CommitError::Conflict(_) | CommitError::TooLarge(_) => InFlight::Refused(error.into()),

@@ -9,7 +9,7 @@ mod answer;
 mod asking;
 mod calls;
 pub(crate) mod compaction;
-mod host;
+pub(crate) mod host;
 
 use self::compaction::Room;
 use super::{Msg as RunMsg, request};

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, on};
 
 /// Method, path, operation.
-const MISSING: [(MethodFilter, &str, &str); 132] = [
+const MISSING: [(MethodFilter, &str, &str); 129] = [
     (
         MethodFilter::POST,
         "/_internal_search/cache-warm",
@@ -122,21 +122,6 @@ const MISSING: [(MethodFilter, &str, &str); 132] = [
         MethodFilter::PATCH,
         "/agents/{agent_id}/sources/detach/{source_id}",
         "detach_source_from_agent",
-    ),
-    (
-        MethodFilter::PATCH,
-        "/agents/{agent_id}/tools/attach/{tool_id}",
-        "attach_tool_to_agent",
-    ),
-    (
-        MethodFilter::PATCH,
-        "/agents/{agent_id}/tools/detach/{tool_id}",
-        "detach_tool_from_agent",
-    ),
-    (
-        MethodFilter::POST,
-        "/agents/{agent_id}/tools/{tool_name}/run",
-        "run_tool_for_agent",
     ),
     (MethodFilter::GET, "/archives", "list_archives"),
     (MethodFilter::POST, "/archives", "create_archive"),

@@ -10,9 +10,9 @@ use crate::facade::error::{Answer, ApiError};
 use crate::facade::extract::{Caller, OptionalBody, Params, PathId, path_id};
 use crate::facade::routes::agents;
 use crate::wire::agent::Shown;
-use crate::wire::tool::{ModifyApproval, Tool};
+use crate::wire::tool::{ModifyApproval, RunTool, Tool, ToolExecutionResult};
 use axum::extract::{Path, State};
-use axum::routing::{get, patch};
+use axum::routing::{get, patch, post};
 use axum::{Json, Router};
 use serde_json::Value;
 use std::sync::Arc;
@@ -24,13 +24,15 @@ pub(super) fn routes() -> Router<Facade> {
             "/agents/{agent_id}/tools/approval/{tool_name}",
             patch(set_approval),
         )
+        .route("/agents/{agent_id}/tools/attach/{tool_id}", patch(attach))
+        .route("/agents/{agent_id}/tools/detach/{tool_id}", patch(detach))
+        .route("/agents/{agent_id}/tools/{tool_name}/run", post(run))
         .route("/tools", get(list))
         .route("/tools/count", get(count))
         .route("/tools/{tool_id}", get(retrieve))
 }
 
-/// Whether calls of an attached tool wait for somebody's word; older clients say it in the query. Clients of the 1.x
-/// generation get null, older ones the agent.
+/// Whether calls of an attached tool wait for somebody's word; older clients say it in the query.
 async fn set_approval(
     State(facade): State<Facade>,
     caller: Caller,
@@ -47,11 +49,58 @@ async fn set_approval(
     };
     let handle = facade.handles.directory.agent(agent).await?;
     handle.set_approval(tool, wanted, caller.user).await?;
+    changed(&facade, &caller, agent).await
+}
+
+async fn attach(
+    State(facade): State<Facade>,
+    caller: Caller,
+    Path(ids): Path<(String, String)>,
+) -> Answer<Value> {
+    attach_or_detach(&facade, &caller, ids, true).await
+}
+
+async fn detach(
+    State(facade): State<Facade>,
+    caller: Caller,
+    Path(ids): Path<(String, String)>,
+) -> Answer<Value> {
+    attach_or_detach(&facade, &caller, ids, false).await
+}
+
+async fn attach_or_detach(
+    facade: &Facade,
+    caller: &Caller,
+    (agent, tool): (String, String),
+    wanted: bool,
+) -> Answer<Value> {
+    let tool: ToolId = path_id("tool_id", &tool)?;
+    let agent: AgentId = path_id("agent_id", &agent)?;
+    let handle = facade.handles.directory.agent(agent).await?;
+    handle.attach_tool(tool, wanted, caller.user).await?;
+    changed(facade, caller, agent).await
+}
+
+/// Clients of the 1.x generation get null, older ones the agent.
+async fn changed(facade: &Facade, caller: &Caller, agent: AgentId) -> Answer<Value> {
     if caller.v1 {
         return Ok(Json(Value::Null));
     }
     let view = facade.handles.reads.agent(agent, Relations::ALL).await?;
     Ok(Json(agents::state(&view, &Shown::EVERYTHING)))
+}
+
+/// Runs an attached tool at once. One that fails answers 200 with `status` `error`.
+async fn run(
+    State(facade): State<Facade>,
+    Path((agent, tool)): Path<(String, String)>,
+    OptionalBody(body): OptionalBody<RunTool>,
+) -> Answer<ToolExecutionResult> {
+    let agent: AgentId = path_id("agent_id", &agent)?;
+    let handle = facade.handles.directory.agent(agent).await?;
+    let arguments = body.unwrap_or_default().args;
+    let result = handle.run_tool(&tool, arguments).await?;
+    Ok(Json(result.into()))
 }
 
 async fn of_agent(

@@ -1,6 +1,6 @@
 //! Carrying out calls: what is refused, what runs together, what is journalled before it starts.
 
-use super::host::AgentHost;
+use super::host::{self, AgentHost};
 use super::{Turn, WorkerEnd, nanos};
 use crate::actors::agent::{self, CallEnd, CallResult};
 use crate::actors::ask::tell;
@@ -16,11 +16,9 @@ use crate::domain::step::{self, PlannedCall};
 use crate::domain::tokens;
 use crate::domain::tool::{Effects, ToolFailure, ToolResult};
 use crate::tools::{Tool, Work};
-use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -191,21 +189,15 @@ impl Turn {
         ))
     }
 
-    async fn execute(&self, name: &str, mut arguments: Map<String, Value>) -> CallResult {
-        step::as_text(name, &mut arguments);
+    async fn execute(&self, name: &str, arguments: Map<String, Value>) -> CallResult {
         let Some(tool) = self.tool(name) else {
             return CallResult::Ended(ToolResult::failure(name, self.unknown_tool(name)));
         };
-        match tool.start(arguments, Arc::new(AgentHost::new(self))) {
+        let host = AgentHost::new(&self.house, &self.context.agent);
+        match host::start(&**tool, arguments, host) {
             Work::Done(result) => CallResult::Ended(result),
             Work::Edit(edit) => CallResult::Edit(edit),
-            // A tool that panics ends its own call, not the run (agent-loop §7).
-            Work::Wait(work) => CallResult::Ended(
-                AssertUnwindSafe(work)
-                    .catch_unwind()
-                    .await
-                    .unwrap_or_else(|_| ToolResult::failure(name, step::crashed_call())),
-            ),
+            Work::Wait(work) => CallResult::Ended(host::outcome(name, work).await),
         }
     }
 

@@ -1,29 +1,44 @@
 //! What a tool sees of the agent that calls it.
 
-use super::Turn;
 use crate::actors::house::House;
 use crate::actors::refused::Refused;
 use crate::domain::agent::Agent;
 use crate::domain::id::AgentId;
 use crate::domain::message::Message;
-use crate::domain::tool::ToolFailure;
-use crate::tools::Host;
+use crate::domain::step;
+use crate::domain::tool::{ToolFailure, ToolResult};
+use crate::tools::{Host, Tool, Work};
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use serde_json::{Map, Value};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// What tools see of the agent that calls them.
-pub(super) struct AgentHost {
+pub(crate) struct AgentHost {
     house: Arc<House>,
     agent: Arc<Agent>,
 }
 
 impl AgentHost {
-    pub(super) fn new(turn: &Turn) -> Self {
+    pub(crate) fn new(house: &Arc<House>, agent: &Arc<Agent>) -> Self {
         Self {
-            house: turn.house.clone(),
-            agent: turn.context.agent.clone(),
+            house: house.clone(),
+            agent: agent.clone(),
         }
     }
+}
+
+/// Starts a call.
+pub(crate) fn start(tool: &dyn Tool, mut arguments: Map<String, Value>, host: AgentHost) -> Work {
+    step::as_text(&tool.definition().name, &mut arguments);
+    tool.start(arguments, Arc::new(host))
+}
+
+/// What a call that takes time comes to. A tool that panics ends its own call, not what waits for it (agent-loop §7).
+pub(crate) async fn outcome(name: &str, work: BoxFuture<'static, ToolResult>) -> ToolResult {
+    let ended = AssertUnwindSafe(work).catch_unwind().await;
+    ended.unwrap_or_else(|_| ToolResult::failure(name, step::crashed_call()))
 }
 
 impl Host for AgentHost {

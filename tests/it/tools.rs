@@ -1,0 +1,178 @@
+//! The tools of an agent from outside a turn: attached, detached, run because somebody asked.
+
+use crate::turns::{append, kinds, messages, stop, tool};
+use crate::world::World;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// The id of a tool that the program has.
+async fn id_of(world: &World, name: &str) -> String {
+    let tools = world.get(&format!("/v1/tools/?name={name}")).await;
+    tools[0]["id"].as_str().unwrap().to_owned()
+}
+
+async fn names(world: &World, agent: &str) -> Vec<String> {
+    let tools = world
+        .get(&format!("/v1/agents/{agent}/tools?limit=50"))
+        .await;
+    let tools = tools.as_array().unwrap().iter();
+    let mut names: Vec<String> = tools
+        .map(|tool| tool["name"].as_str().unwrap().to_owned())
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+async fn patch(world: &World, path: &str) -> Value {
+    let (status, answer) = world.call(Method::PATCH, path, None).await;
+    assert_eq!(status.as_u16(), 200, "{path}: {answer}");
+    answer
+}
+
+async fn run(world: &World, agent: &str, name: &str, body: Option<Value>) -> (u16, Value) {
+    let path = format!("/v1/agents/{agent}/tools/{name}/run");
+    let (status, answer) = world.call(Method::POST, &path, body).await;
+    (status.as_u16(), answer)
+}
+
+async fn bare(world: &World) -> String {
+    world
+        .agent_with(json!({"include_base_tools": false, "tools": ["memory_insert"]}))
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_is_attached_and_detached_each_once_however_often_it_is_asked() {
+    let mut world = World::new().await;
+    let agent = bare(&world).await;
+    let id = id_of(&world, "core_memory_append").await;
+    let path = |verb: &str| format!("/v1/agents/{agent}/tools/{verb}/{id}");
+    for _ in 0..2 {
+        assert_eq!(patch(&world, &path("attach")).await, Value::Null);
+        assert_eq!(
+            names(&world, &agent).await,
+            ["core_memory_append", "memory_insert"]
+        );
+    }
+    let answer = world.send(&agent, &tool(&append("B"))).await;
+    assert_eq!(
+        kinds(messages(&answer))[1],
+        "tool_return_message",
+        "{answer}"
+    );
+    assert!(world.block(&agent, "persona").await.ends_with("\nB"));
+
+    world.kill();
+    world.start().await;
+    assert_eq!(names(&world, &agent).await.len(), 2);
+    for _ in 0..2 {
+        assert_eq!(patch(&world, &path("detach")).await, Value::Null);
+        assert_eq!(names(&world, &agent).await, ["memory_insert"]);
+    }
+    let answer = world.send(&agent, &tool(&append("C"))).await;
+    assert_eq!(messages(&answer)[1]["status"], "error", "{answer}");
+    assert_eq!(stop(&answer), "end_turn");
+    // A client of the generation before gets the agent.
+    let older = world
+        .http
+        .patch(format!("{}{}", world.base, path("attach")))
+        .header("user-agent", "curl/8");
+    let state: Value = older.send().await.unwrap().json().await.unwrap();
+    assert_eq!(state["tools"].as_array().unwrap().len(), 2, "{state}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_and_agents_that_are_not_there_are_named() {
+    let world = World::new().await;
+    let agent = bare(&world).await;
+    let id = id_of(&world, "core_memory_append").await;
+    let nobody = "agent-00000000-0000-4000-8000-000000000000";
+    let nothing = "tool-00000000-0000-4000-8000-000000000000";
+    for (path, status) in [
+        (format!("/v1/agents/{agent}/tools/attach/{nothing}"), 404),
+        (format!("/v1/agents/{agent}/tools/detach/{nothing}"), 404),
+        (format!("/v1/agents/{nobody}/tools/attach/{id}"), 404),
+        (format!("/v1/agents/{agent}/tools/attach/tool-x"), 422),
+        (format!("/v1/agents/agent-x/tools/detach/{id}"), 422),
+    ] {
+        let (found, answer) = world.call(Method::PATCH, &path, None).await;
+        assert_eq!(found.as_u16(), status, "{path}: {answer}");
+    }
+    assert_eq!(names(&world, &agent).await, ["memory_insert"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_that_attach_at_once_take_nothing_from_each_other() {
+    let world = World::new().await;
+    let agent = bare(&world).await;
+    let mut paths = Vec::new();
+    for name in [
+        "core_memory_append",
+        "core_memory_replace",
+        "send_message",
+        "memory_rethink",
+    ] {
+        let id = id_of(&world, name).await;
+        paths.push(format!("/v1/agents/{agent}/tools/attach/{id}"));
+    }
+    futures_util::future::join_all(paths.iter().map(|path| patch(&world, path))).await;
+    assert_eq!(names(&world, &agent).await.len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_that_is_run_by_hand_does_what_it_does_in_a_turn() {
+    let world = World::new().await;
+    let tools = ["memory_insert", "conversation_search", "test_panic"];
+    let gate = json!([{"type": "requires_approval", "tool_name": "memory_insert"}]);
+    let agent = world
+        .agent_with(json!({"include_base_tools": false, "tools": tools, "tool_rules": gate}))
+        .await;
+    world.send(&agent, "the word is xylophone").await;
+    let before = world.history(&agent).await.len();
+
+    // Rules hold the model, not who asks here.
+    let arguments = json!({"args": {"label": "human", "new_string": "Likes tea."}});
+    let (status, answer) = run(&world, &agent, "memory_insert", Some(arguments)).await;
+    assert_eq!((status, &answer["status"]), (200, &json!("success")));
+    assert_eq!(answer["func_return"], "Name: unknown\nLikes tea.");
+    assert_eq!(
+        world.block(&agent, "human").await,
+        "Name: unknown\nLikes tea."
+    );
+    world.send(&agent, "next").await;
+    assert!(
+        world.model.last_body().to_string().contains("Likes tea."),
+        "the prompt is built anew"
+    );
+
+    let query = json!({"args": {"query": "xylophone"}});
+    let (_, answer) = run(&world, &agent, "conversation_search", Some(query)).await;
+    let text = answer["func_return"].as_str().unwrap();
+    assert!(
+        text.starts_with("{'message': ") && text.contains("xylophone"),
+        "{text}"
+    );
+    assert_eq!(world.history(&agent).await.len(), before + 2, "no messages");
+
+    // A tool that fails is an answer, and says why in `stderr`.
+    let unknown = json!({"args": {"label": "nobody", "new_string": "x"}});
+    for (name, body) in [
+        ("memory_insert", Some(unknown)),
+        ("memory_insert", None),
+        ("test_panic", None),
+    ] {
+        let (status, answer) = run(&world, &agent, name, body).await;
+        assert_eq!((status, &answer["status"]), (200, &json!("error")));
+        assert_eq!(answer["func_return"], Value::Null);
+        let why = answer["stderr"][0].as_str().unwrap();
+        assert!(why.contains(&format!("function {name}: ")), "{why}");
+    }
+    for (name, body, expected) in [
+        ("core_memory_append", json!({"args": {}}), 404),
+        ("memory_insert", json!({"args": []}), 422),
+        ("memory_insert", json!({"args": {}, "more": 1}), 422),
+    ] {
+        let (status, answer) = run(&world, &agent, name, Some(body)).await;
+        assert_eq!(status, expected, "{answer}");
+    }
+}
