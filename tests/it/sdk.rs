@@ -103,13 +103,12 @@ async fn typescript_1_12_1_with_each_answer_checked_against_the_contract() {
                 .current_dir(&folder));
             std::fs::write(folder.join("ready"), "1.12.1").unwrap();
         }
-        std::fs::copy(
-            root().join("tests/typescript/suite.mjs"),
-            folder.join("suite.mjs"),
-        )
-        .unwrap();
+        for name in ["support.mjs", "suite.mjs", "matrix.mjs"] {
+            let source = root().join("tests/typescript").join(name);
+            std::fs::copy(source, folder.join(name)).unwrap();
+        }
         run(Command::new("node")
-            .args(["--test", "suite.mjs"])
+            .args(["--test", "suite.mjs", "matrix.mjs"])
             .env("GREENROOM_URL", base)
             .env("CONTRACT", root().join("tests/golden/openapi.json"))
             .current_dir(&folder));

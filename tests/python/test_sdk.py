@@ -7,15 +7,11 @@ import uuid
 
 import letta_client
 import pytest
+from forms import ended
 from letta_client import Letta
 
 URL = os.environ["GREENROOM_URL"]
 MODEL = "openai/scripted"
-
-
-@pytest.fixture(scope="session")
-def client():
-    return Letta(base_url=URL, api_key="unused", max_retries=0, _strict_response_validation=True)
 
 
 @pytest.fixture
@@ -38,15 +34,6 @@ def user(text):
 
 def types(messages):
     return [message.message_type for message in messages]
-
-
-def ended(client, run_id):
-    for _ in range(600):
-        run = client.runs.retrieve(run_id)
-        if run.status in ("completed", "failed", "cancelled"):
-            return run
-        time.sleep(0.05)
-    raise AssertionError(f"{run_id} did not end")
 
 
 def test_health(client):

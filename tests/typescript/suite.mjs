@@ -1,25 +1,7 @@
 // Every operation that is built, through the official client; each answer is checked against the contract's schemas.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import Letta from '@letta-ai/letta-client';
-import Ajv from 'ajv/dist/2020.js';
-import addFormats from 'ajv-formats';
-
-const contract = JSON.parse(readFileSync(process.env.CONTRACT, 'utf8'));
-const ajv = new Ajv({ strict: false, allErrors: true, validateFormats: false });
-addFormats(ajv);
-ajv.addSchema({ $id: 'contract', components: contract.components });
-
-function check(schema, value) {
-  const validate = ajv.compile({ $ref: `contract#/components/schemas/${schema}` });
-  const plain = JSON.parse(JSON.stringify(value));
-  assert.ok(validate(plain), `${schema}: ${JSON.stringify(validate.errors?.slice(0, 5))}`);
-}
-
-const client = new Letta({ baseURL: process.env.GREENROOM_URL, apiKey: 'unused', maxRetries: 0 });
-const user = (content) => [{ role: 'user', content }];
-const items = async (page) => { const all = []; for await (const item of page) all.push(item); return all; };
+import { check, client, items, user } from './support.mjs';
 
 test('agents, messages, runs, steps and blocks', async () => {
   const agent = await client.agents.create({ model: 'openai/scripted', memory_blocks: [{ label: 'human', value: 'Name: Ada' }], tags: ['ts'] });
