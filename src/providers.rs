@@ -30,7 +30,7 @@ mod schema;
 mod setup;
 mod sse;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod transcript;
 mod vendors;
 

@@ -52,6 +52,9 @@ pub struct Message {
     pub is_err: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// Of a request beside which other calls of the same answer are stored: the places of its calls among all of them,
+    /// ascending. Empty where it has them all.
+    pub call_places: Vec<u32>,
 }
 
 impl Message {
@@ -78,6 +81,7 @@ impl Message {
             is_err: false,
             created_at,
             updated_at: created_at,
+            call_places: Vec::new(),
         }
     }
 

@@ -154,7 +154,7 @@ fn kept(answer: &Answer) -> impl Iterator<Item = &Part> {
 }
 
 /// The messages of an answer of which some calls wait for somebody's word (agent-loop §9): those that do not in the
-/// assistant message, if there are any, those that do in the request, which has the next lower id.
+/// assistant message, if there are any, those that do in the request, which has the next lower id and knows their places among all.
 pub fn request_messages(
     message: Message,
     answer: &Answer,
@@ -164,16 +164,24 @@ pub fn request_messages(
     request.id = message.id.of_request();
     request.role = Role::Approval;
     request.otid = Some(request.id.to_string());
-    let (gated, free) = answer.calls.iter().cloned().partition(waits);
+    let mut free = Vec::new();
+    for (place, call) in (0..).zip(&answer.calls) {
+        if waits(call) {
+            request.tool_calls.push(call.clone());
+            request.call_places.push(place);
+        } else {
+            free.push(call.clone());
+        }
+    }
     let assistant = Answer {
         calls: free,
         ..answer.clone()
     };
-    request.tool_calls = gated;
     match assistant_message(message, &assistant) {
         Some(assistant) if !assistant.tool_calls.is_empty() => vec![assistant, request],
         spoken => {
             request.content = spoken.map_or_else(Vec::new, |message| message.content);
+            request.call_places = Vec::new();
             vec![request]
         }
     }

@@ -168,7 +168,7 @@ impl Providers {
         }
     }
 
-    fn remote(&self, config: &LlmConfig) -> Result<Remote, ModelError> {
+    pub(super) fn remote(&self, config: &LlmConfig) -> Result<Remote, ModelError> {
         let provider = self.meant(config);
         let handle = canonical(config.handle());
         let provider = provider.ok_or_else(|| ModelError {

@@ -1,15 +1,23 @@
-//! What the tests of this folder share: requests, and a server that answers what it is told to.
+//! What the tests of this folder share: requests, and a server that answers what it is told to. And what lets other tests
+//! ask a model without a network: what its vendor would be sent, and how its answer is read.
 
 pub(crate) mod histories;
+#[allow(dead_code, reason = "the server that plays the vendors uses the rest")]
+#[path = "../../tests/vendors/mod.rs"]
+pub(crate) mod vendors;
 
+use super::Providers;
+use super::accumulator::Accumulator;
 use super::catalog;
 use super::config::{ApiKey, Timeouts};
 use super::endpoint::{Endpoint, Login, Origin};
+use super::sse::EventReader;
 use super::vendors::PLAIN;
 use crate::domain::clock;
 use crate::domain::id::AgentId;
 use crate::domain::message::{Message, Part, Role};
-use crate::domain::model::{LlmConfig, ModelRequest, ToolChoice};
+use crate::domain::model::{Answer, LlmConfig, ModelRequest, ToolChoice};
+use axum::http::{HeaderMap, HeaderName};
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -64,6 +72,82 @@ pub(crate) fn request(model: &str, text: &str) -> ModelRequest {
         user: "user-1".to_owned(),
     }
 }
+
+// ── a model without a network
+
+/// The configuration of a model as its provider makes it.
+pub(crate) fn configured(providers: &Providers, handle: &str) -> LlmConfig {
+    let (_, model) = handle.split_once('/').unwrap();
+    let named = LlmConfig {
+        handle: Some(handle.to_owned()),
+        ..config(model)
+    };
+    let endpoint = providers.remote(&named).unwrap().endpoint;
+    super::provider::config_for(
+        &endpoint.name,
+        &endpoint.endpoint_type,
+        Some(&endpoint.base_url),
+        model,
+        catalog::window(model),
+    )
+}
+
+/// What the vendor of its model gets for a request.
+pub(crate) fn sent(providers: &Providers, request: &ModelRequest) -> vendors::Request {
+    let remote = providers.remote(&request.config).unwrap();
+    let (request, endpoint) = (remote.as_served(request), &*remote.endpoint);
+    let key = endpoint.key().unwrap_or_default();
+    let key = match endpoint.dialect.key_header {
+        Some(header) => (header, key.to_owned()),
+        None => ("authorization", format!("Bearer {key}")),
+    };
+    let mut headers = HeaderMap::new();
+    let own = endpoint.dialect.headers.iter();
+    let own = own.map(|(name, value)| (*name, (*value).to_owned()));
+    let json = ("content-type", "application/json".to_owned());
+    let all = own.chain(remote.protocol.headers(&request));
+    for (name, value) in all.chain([key, json]) {
+        headers.insert(HeaderName::from_static(name), value.parse().unwrap());
+    }
+    let path = remote.protocol.path(&request);
+    let url = url::Url::parse(&format!("{}{path}", endpoint.base_url)).unwrap();
+    let body = remote.protocol.body(&request, endpoint);
+    vendors::Request {
+        path: url.path().to_owned(),
+        query: url.query().unwrap_or_default().to_owned(),
+        headers,
+        body: serde_json::from_slice(&body).unwrap(),
+    }
+}
+
+/// What a model answered, read as its protocol reads what its vendor sends: whole, or event by event if the request says so.
+pub(crate) fn heard(
+    providers: &Providers,
+    request: &ModelRequest,
+    vendor: &dyn vendors::Dialect,
+    answer: &vendors::Answer,
+) -> Result<Answer, String> {
+    let remote = providers.remote(&request.config).unwrap();
+    let mut ignored = |_| ();
+    let accumulator = Accumulator::new(&mut ignored);
+    let served = remote.as_served(request);
+    let mut reader = remote.protocol.reader(&served, accumulator);
+    let mut take = |data: &[u8]| reader.take(data).map_err(|fault| format!("{fault:?}"));
+    if request.stream {
+        let mut events = EventReader::default();
+        events.push(vendor.events(answer).concat().as_bytes());
+        while let Some(data) = events.next().map_err(|error| error.to_string())? {
+            if data != b"[DONE]" {
+                take(&data)?;
+            }
+        }
+    } else {
+        take(vendor.whole(answer).to_string().as_bytes())?;
+    }
+    reader.into_answer().map_err(|misfit| misfit.to_string())
+}
+
+// ── a server
 
 /// What the server does with one request.
 #[derive(Debug, Clone)]

@@ -51,6 +51,8 @@ pub(crate) fn entries<'a>(messages: &[&'a Message]) -> Vec<Entry<'a>> {
     while let [message, after @ ..] = rest {
         rest = after;
         match message.role {
+            // Some vendors refuse a message that says nothing.
+            Role::System if text(message).trim().is_empty() => (),
             Role::System => entries.push(Entry::System(message)),
             Role::User | Role::Summary => entries.push(Entry::User(message)),
             Role::Assistant | Role::Approval => {
@@ -84,11 +86,9 @@ fn turn<'a>(
     after: &[&'a Message],
 ) -> Option<Turn<'a>> {
     let step = || std::iter::once(message).chain(joined.iter().copied());
+    let mut calls = in_order(message, joined);
     let mut seen = HashSet::new();
-    let calls: Vec<&ToolCall> = step()
-        .flat_map(|message| &message.tool_calls)
-        .filter(|call| seen.insert(call.id.as_str()))
-        .collect();
+    calls.retain(|call| seen.insert(call.id.as_str()));
     let returns = returns(&seen, after);
     let turn = Turn {
         parts: step().flat_map(|message| &message.content).collect(),
@@ -100,6 +100,18 @@ fn turn<'a>(
     };
     let says_something = !turn.calls.is_empty() || turn.texts().next().is_some();
     says_something.then_some(turn)
+}
+
+/// The calls of a step as the model made them: some vendors seal what belongs to the first of them.
+fn in_order<'a>(message: &'a Message, joined: &[&'a Message]) -> Vec<&'a ToolCall> {
+    let mut calls: Vec<&ToolCall> = message.tool_calls.iter().collect();
+    for request in joined {
+        for (at, call) in request.tool_calls.iter().enumerate() {
+            let place = request.call_places.get(at).map(|place| *place as usize);
+            calls.insert(place.unwrap_or(calls.len()).min(calls.len()), call);
+        }
+    }
+    calls
 }
 
 /// The first return of each of `ids`. Some servers number their calls anew in every answer, so the search ends where

@@ -66,6 +66,9 @@ fn is_still_read<T: Stored + PartialEq + Debug>(version: u8, value: &T) {
 
 #[test]
 fn older_versions_are_still_read() {
+    let mut message = testing::fixed_message();
+    message.call_places = Vec::new();
+    is_still_read(1, &message);
     let mut inbox = testing::fixed_inbox();
     inbox.options.client_skills = Vec::new();
     inbox.options.tokens = TokenWish::default();

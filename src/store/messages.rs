@@ -1,10 +1,10 @@
 //! Messages: one record each, in the order they were committed.
 
 use super::batch::Batch;
-use super::codec::{self, Kind, Stored};
+use super::codec::{self, Kind, Stored, Unreadable};
 use super::disk::damaged;
 use super::keys::{self, KeyRange, section};
-use super::record::record;
+use super::record::{Record, record};
 use super::{ReadError, Store, bad_entry, pieces};
 use crate::domain::history::Span;
 use crate::domain::id::{AgentId, MessageId, RunId};
@@ -16,7 +16,7 @@ use bincode::{Decode, Encode};
 
 record! {
     #[derive(Encode, Decode)]
-    struct MessageV1 for Message {
+    struct MessageV2 for Message {
         id: [u8; 16],
         agent_id: [u8; 16],
         sequence: u64,
@@ -37,6 +37,92 @@ record! {
         is_err: bool,
         created_at: i64,
         updated_at: i64,
+        call_places: Vec<u32>,
+    }
+}
+
+/// Before a request knew the places of its calls. What runs journal is still of this version: it asks nobody.
+#[derive(Encode, Decode)]
+pub(super) struct MessageV1 {
+    id: [u8; 16],
+    agent_id: [u8; 16],
+    sequence: u64,
+    role: RoleV1,
+    content: Vec<PartV1>,
+    name: Option<String>,
+    tool_calls: Vec<ToolCallV1>,
+    tool_returns: Vec<ToolReturnV1>,
+    approvals: Vec<ApprovalV1>,
+    model: Option<String>,
+    otid: Option<String>,
+    sender_id: Option<String>,
+    group_id: Option<String>,
+    batch_item_id: Option<String>,
+    step_id: Option<[u8; 16]>,
+    run_id: Option<[u8; 16]>,
+    conversation_id: Option<[u8; 16]>,
+    is_err: bool,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl From<MessageV1> for MessageV2 {
+    fn from(old: MessageV1) -> Self {
+        Self {
+            id: old.id,
+            agent_id: old.agent_id,
+            sequence: old.sequence,
+            role: old.role,
+            content: old.content,
+            name: old.name,
+            tool_calls: old.tool_calls,
+            tool_returns: old.tool_returns,
+            approvals: old.approvals,
+            model: old.model,
+            otid: old.otid,
+            sender_id: old.sender_id,
+            group_id: old.group_id,
+            batch_item_id: old.batch_item_id,
+            step_id: old.step_id,
+            run_id: old.run_id,
+            conversation_id: old.conversation_id,
+            is_err: old.is_err,
+            created_at: old.created_at,
+            updated_at: old.updated_at,
+            call_places: Vec::new(),
+        }
+    }
+}
+
+impl Record<Message> for MessageV1 {
+    fn of(value: &Message) -> Self {
+        let new = MessageV2::of(value);
+        Self {
+            id: new.id,
+            agent_id: new.agent_id,
+            sequence: new.sequence,
+            role: new.role,
+            content: new.content,
+            name: new.name,
+            tool_calls: new.tool_calls,
+            tool_returns: new.tool_returns,
+            approvals: new.approvals,
+            model: new.model,
+            otid: new.otid,
+            sender_id: new.sender_id,
+            group_id: new.group_id,
+            batch_item_id: new.batch_item_id,
+            step_id: new.step_id,
+            run_id: new.run_id,
+            conversation_id: new.conversation_id,
+            is_err: new.is_err,
+            created_at: new.created_at,
+            updated_at: new.updated_at,
+        }
+    }
+
+    fn into_domain(self) -> Result<Message, Unreadable> {
+        MessageV2::from(self).into_domain()
     }
 }
 
@@ -101,8 +187,15 @@ record! {
 
 impl Stored for Message {
     const KIND: Kind = Kind::Message;
-    const VERSION: u8 = 1;
-    type Newest = MessageV1;
+    const VERSION: u8 = 2;
+    type Newest = MessageV2;
+
+    fn older(version: u8, payload: &[u8]) -> Result<Self, Unreadable> {
+        if version != 1 {
+            return Err(Unreadable(format!("a message record of version {version}")));
+        }
+        codec::read::<MessageV1>(payload)?.into_domain()
+    }
 }
 
 impl Batch {

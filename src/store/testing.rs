@@ -356,6 +356,7 @@ pub(super) fn fixed_message() -> Message {
         is_err: true,
         created_at: time(2),
         updated_at: time(3),
+        call_places: vec![1],
     }
 }
 
@@ -482,7 +483,10 @@ pub(super) fn fixed_inbox() -> Inbox {
             committed_steps: 3,
             phase: Phase::Tools {
                 step_id: StepId::from_bytes([6; 16]),
-                assistant: Box::new(fixed_message()),
+                assistant: Box::new(Message {
+                    call_places: Vec::new(),
+                    ..fixed_message()
+                }),
                 started: vec!["call_1".to_owned()],
                 finished: vec![ended()],
             },

@@ -1,12 +1,7 @@
 //! Every dialect in its vendor's own protocol: each scene is played with every model, once with whole answers and once
 //! token by token, by a server that takes no request that breaks the vendor's rules. What is stored must be the same.
 
-mod anthropic;
-mod gemini;
 mod official;
-mod openai;
-mod responses;
-mod rules;
 mod script;
 mod stage;
 

@@ -1,5 +1,6 @@
 //! The whole of Greenroom from the outside: the real binary, real processes that are killed, the official SDKs as clients.
-//! Only the paid models are played by a script (`model.rs`), each vendor's protocol in detail in `dialects.rs`.
+//! Only the paid models are played by a script (`model.rs`), each vendor's protocol in detail in `dialects.rs` and
+//! `tests/vendors`.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,5 +33,7 @@ mod streams;
 mod supervision;
 mod tools;
 mod turns;
+#[path = "../vendors/mod.rs"]
+mod vendors;
 mod waiting;
 mod world;

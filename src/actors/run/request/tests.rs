@@ -1,3 +1,5 @@
+mod histories;
+
 use super::*;
 use crate::domain::agent::{Agent, AgentType};
 use crate::domain::approval::Pending;

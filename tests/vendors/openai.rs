@@ -5,7 +5,7 @@
 use super::rules::{
     Verdict, closed, filled, has, identifier, json, list, must, number, only, tools, word,
 };
-use super::script::{Answer, Dialect, End, Request, Trouble, event, pieces};
+use super::{Answer, Dialect, End, Request, Trouble, event, pieces};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -507,9 +507,9 @@ fn usage(answer: &Answer) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Said;
+    use super::super::rules::{request, sees};
     use super::*;
-    use crate::dialects::rules::{request, sees};
-    use crate::dialects::script::Said;
 
     #[test]
     fn the_check_sees_what_is_wrong() {

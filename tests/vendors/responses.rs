@@ -5,7 +5,7 @@ use super::openai::{EFFORTS, choice, error, format, image, key, parameters, reas
 use super::rules::{
     Verdict, closed, filled, has, identifier, json, list, must, number, only, tools, word,
 };
-use super::script::{Answer, Dialect, End, Request, Said, Trouble, event, pieces, spelled};
+use super::{Answer, Dialect, End, Request, Said, Trouble, event, pieces, spelled};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -177,10 +177,16 @@ fn items(body: &Value, model: &str, given: &[Answer]) -> Verdict {
         if let Some(thought) = thought.take_if(|_| kind != "reasoning") {
             let follows = |output: &[Value]| {
                 let place = output.iter().position(|item| item["id"] == thought["id"]);
+                // A message that says nothing is not stored, and nothing rests on it.
+                let silent = |item: &Value| {
+                    let parts = list(&item["content"]).iter();
+                    let said = |part: &Value| part["text"] != "" || part["type"] == "refusal";
+                    item["type"] == "message" && !parts.into_iter().any(said)
+                };
                 let next = place.and_then(|place| {
                     output[place..]
                         .iter()
-                        .find(|item| item["type"] != "reasoning")
+                        .find(|item| item["type"] != "reasoning" && !silent(item))
                 });
                 next.is_some_and(|next| next["type"] == kind && next["call_id"] == item["call_id"])
             };
@@ -424,8 +430,8 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rules::{request, sees};
     use super::*;
-    use crate::dialects::rules::{request, sees};
 
     #[test]
     fn the_check_sees_what_is_wrong() {

@@ -1,6 +1,6 @@
 //! What the checks of all dialects are made of. A rule that is broken is an error that names it.
 
-use super::script::{Answer, Dialect, Request};
+use super::{Answer, Dialect, Request};
 use axum::http::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -4,7 +4,7 @@
 use super::rules::{
     Verdict, base64, closed, filled, has, identifier, json, list, must, number, only, tools, word,
 };
-use super::script::{Answer, Dialect, End, Request, Said, Trouble, event, object, pieces, spelled};
+use super::{Answer, Dialect, End, Request, Said, Trouble, event, object, pieces, spelled};
 use serde_json::{Value, json};
 use std::collections::HashSet;
 
@@ -534,8 +534,8 @@ fn stop(answer: &Answer) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rules::{request, sees};
     use super::*;
-    use crate::dialects::rules::{request, sees};
 
     #[test]
     fn the_check_sees_what_is_wrong() {

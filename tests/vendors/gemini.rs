@@ -2,7 +2,7 @@
 //! "GenerationConfig") and the guides to function calling, thinking, thought signatures and troubleshooting.
 
 use super::rules::{Verdict, base64, filled, has, json, list, must, number, only, word};
-use super::script::{Answer, Dialect, End, Request, Said, Trouble, event, object, pieces, spelled};
+use super::{Answer, Dialect, End, Request, Said, Trouble, event, object, pieces, spelled};
 use serde_json::{Value, json};
 
 pub(crate) struct Gemini;
@@ -487,7 +487,7 @@ fn signatures(contents: &[Value], model: &str, given: &[Answer]) -> Verdict {
                 let calls = answer.calls();
                 let place = match calls.first() {
                     Some((_, name, _)) => part["functionCall"]["name"] == *name,
-                    None => part["text"] == answer.text() + answer.refusal().unwrap_or_default(),
+                    None => part["text"] == answer.words(),
                 };
                 answer.seal().as_deref() == Some(signature) && place
             };
@@ -561,8 +561,8 @@ fn reason(answer: &Answer) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rules::{request, sees};
     use super::*;
-    use crate::dialects::rules::{request, sees};
 
     #[test]
     fn the_check_sees_what_is_wrong() {
