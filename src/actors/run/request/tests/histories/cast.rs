@@ -6,7 +6,7 @@ use crate::providers::Providers;
 use crate::providers::testing::vendors::{self, DIALECTS, Dialect, End, Said, Usage};
 use crate::providers::testing::{configured, heard, sent};
 use proptest::sample::Index;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::LazyLock;
 
 /// OpenAI's own of both kinds, an open model and one that hides its thoughts behind a server of one's own, and two
