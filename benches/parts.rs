@@ -7,14 +7,19 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::future::join_all;
+use greenroom::domain::agent::CompactionMode;
 use greenroom::domain::clock;
+use greenroom::domain::compaction::{Counted, plan};
 use greenroom::domain::frame::{DeltaFrame, Frame};
 use greenroom::domain::id::{AgentId, MessageId, RunId, StepId};
 use greenroom::domain::message::{Message, Part, Role, ToolCall};
 use greenroom::domain::model::{Answer, Delta, Finish, Trace, Usage};
 use greenroom::domain::step;
+use greenroom::domain::tokens::Counter;
 use greenroom::store::{Batch, Durability, Epoch, Store, StoreConfig};
+use greenroom::wire::model::LlmConfig;
 use greenroom::wire::stream;
+use serde_json::json;
 use std::hint::black_box;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -129,5 +134,50 @@ fn step_of_an_answer(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, commits, history, step_of_an_answer);
+/// What a full context costs to be counted, and to be cut in two.
+fn context(criterion: &mut Criterion) {
+    let config =
+        json!({"model": "gpt-4o-mini", "model_endpoint_type": "openai", "context_window": 128_000});
+    let config: LlmConfig = serde_json::from_value(config).unwrap();
+    let counter = Counter::of(&config.into());
+    let messages: Vec<Message> = (0..1_660)
+        .map(|number| message(AgentId::new(), number))
+        .collect();
+    let tokens: u64 = messages
+        .iter()
+        .map(|message| counter.message(message))
+        .sum();
+    assert!(counter.is_exact() && tokens > 120_000, "{tokens} tokens");
+    criterion.bench_function(
+        &format!("counting a window of {tokens} tokens"),
+        |bencher| {
+            bencher.iter(|| {
+                let counts = messages
+                    .iter()
+                    .map(|message| counter.message(black_box(message)));
+                counts.sum::<u64>()
+            });
+        },
+    );
+    let counted: Vec<Counted<'_>> = messages[..1_000]
+        .iter()
+        .map(|message| Counted {
+            message,
+            tokens: 100,
+        })
+        .collect();
+    criterion.bench_function("what of 1,000 messages a compaction keeps", |bencher| {
+        bencher.iter(|| {
+            plan(
+                black_box(&counted),
+                128_000,
+                CompactionMode::SlidingWindow,
+                0.3,
+            )
+            .unwrap()
+        });
+    });
+}
+
+criterion_group!(benches, commits, history, step_of_an_answer, context);
 criterion_main!(benches);

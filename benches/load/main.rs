@@ -1,7 +1,8 @@
 //! How fast is the whole? The real binary as a process, a model server as another (this program again), and a client
 //! here, all on the same cores.
 //!
-//! `cargo bench --bench load` runs every part, `cargo bench --bench load -- messages start` those two.
+//! `cargo bench --bench load` runs every part but the long one, `cargo bench --bench load -- messages start` those two,
+//! `cargo bench --bench load -- long` an agent that is talked with for 2,000 turns.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,12 +12,25 @@
 mod client;
 mod daemon;
 mod figures;
+mod long;
 mod model;
 mod parts;
 
 use daemon::Model;
 
-const PARTS: [&str; 6] = ["messages", "frames", "tokens", "cancel", "start", "history"];
+const PARTS: [&str; 9] = [
+    "messages",
+    "frames",
+    "tokens",
+    "cancel",
+    "start",
+    "history",
+    "steps",
+    "compaction",
+    LONG,
+];
+/// Runs only when it is named.
+const LONG: &str = "long";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,7 +44,8 @@ fn main() {
     }
     let wanted = |part: &&str| {
         let named = |argument: &String| PARTS.contains(&argument.as_str());
-        !arguments.iter().any(named) || arguments.iter().any(|argument| argument == part)
+        let all = !arguments.iter().any(named) && **part != *LONG;
+        all || arguments.iter().any(|argument| argument == part)
     };
     runtime.block_on(async {
         let model = Model::start();
@@ -42,7 +57,10 @@ fn main() {
                 "tokens" => parts::tokens(&model).await,
                 "cancel" => parts::cancel(&model).await,
                 "start" => parts::start(&model).await,
-                _ => parts::history(&model).await,
+                "history" => parts::history(&model).await,
+                "steps" => parts::steps(&model).await,
+                "compaction" => parts::compaction(&model).await,
+                _ => long::talk(&model).await,
             }
         }
     });

@@ -1,5 +1,6 @@
 //! A model server that costs next to nothing: it answers at once, whatever it is asked. Directives in the request:
-//! `[[tokens:N]]` so many tokens at once, `[[slow:N,MS]]` so many with a pause before each.
+//! `[[tokens:N]]` so many tokens at once, `[[slow:N,MS]]` so many with a pause before each, `[[counted:1]]` one, and the
+//! request is said to have cost a token for each four of its bytes.
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -36,15 +37,27 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, hyper::Err
     let asked = request.into_body().collect().await?.to_bytes();
     let asked = String::from_utf8_lossy(&asked);
     let (count, pause_ms) = directive(&asked);
+    if asked.contains("[[counted:") {
+        let usage = format!(
+            r#"{{"prompt_tokens":{0},"completion_tokens":1,"total_tokens":{0}}}"#,
+            asked.len() / 4
+        );
+        return Ok(response("application/json", whole(1, &usage)));
+    }
     let (kind, body) = if asked.contains("\"stream\":true") {
         ("text/event-stream", tokens(count, pause_ms))
     } else {
-        ("application/json", whole(count))
+        ("application/json", whole(count, USAGE))
     };
-    let response = Response::builder()
-        .header(CONTENT_TYPE, kind)
-        .body(StreamBody::new(body));
-    Ok(response.unwrap())
+    Ok(response(kind, body))
+}
+
+fn response(
+    kind: &str,
+    body: BoxStream<'static, Result<Frame<Bytes>, Infallible>>,
+) -> Response<Body> {
+    let response = Response::builder().header(CONTENT_TYPE, kind);
+    response.body(StreamBody::new(body)).unwrap()
 }
 
 /// Tokens and the pause before each, as the last directive says.
@@ -66,10 +79,10 @@ fn directive(asked: &str) -> (usize, u64) {
 
 const USAGE: &str = r#"{"prompt_tokens":10,"completion_tokens":1,"total_tokens":11}"#;
 
-fn whole(count: usize) -> BoxStream<'static, Result<Frame<Bytes>, Infallible>> {
+fn whole(count: usize, usage: &str) -> BoxStream<'static, Result<Frame<Bytes>, Infallible>> {
     let text = "yes ".repeat(count);
     let json = format!(
-        r#"{{"id":"c","object":"chat.completion","choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}],"usage":{USAGE}}}"#
+        r#"{{"id":"c","object":"chat.completion","choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}],"usage":{usage}}}"#
     );
     stream::once(async { Ok(Frame::data(Bytes::from(json))) }).boxed()
 }

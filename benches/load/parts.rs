@@ -232,13 +232,7 @@ pub(crate) async fn history(model: &Model) {
     let mut client = daemon.client().await;
     let short = client.agent().await;
     let long = client.agent().await;
-    let several: Vec<Value> = (0..99)
-        .map(|number| json!({"role": "user", "content": format!("note {number}")}))
-        .collect();
-    let body = Bytes::from(json!({"messages": several}).to_string());
-    for _ in 0..MESSAGES / 100 {
-        client.send(&long, body.clone()).await;
-    }
+    store(&mut client, &long, MESSAGES).await;
     let mut page = Times::default();
     for _ in 0..100 {
         let since = Instant::now();
@@ -267,6 +261,58 @@ pub(crate) async fn history(model: &Model) {
         "a message, 10,000 stored and none sent",
     )
     .await;
+}
+
+/// Does a step cost more the more is stored, with the same 200 messages in its context?
+pub(crate) async fn steps(model: &Model) {
+    const IN_CONTEXT: usize = 200;
+    title("steps: one step with so many messages stored, and at most 200 of them in context");
+    let daemon = Daemon::start(model).await;
+    let mut client = daemon.client().await;
+    for stored in [0, 100, 1_000, 10_000] {
+        let agent = client.agent().await;
+        store(&mut client, &agent, stored).await;
+        let path = format!("/v1/agents/{agent}");
+        let state: Value = serde_json::from_slice(&client.get(&path).await).unwrap();
+        let ids = state["message_ids"].as_array().unwrap();
+        let newest = ids.len().saturating_sub(IN_CONTEXT).max(1);
+        let window: Vec<&Value> = ids[..1].iter().chain(&ids[newest..]).collect();
+        client.patch(&path, &json!({"message_ids": window})).await;
+        cost(&daemon, &mut client, &agent, &format!("{stored} stored")).await;
+    }
+}
+
+/// What does it cost to summarise 1,000 messages, but for the model that writes the summary?
+pub(crate) async fn compaction(model: &Model) {
+    title("compaction: of 1,000 messages, with a model that answers at once");
+    let daemon = Daemon::start(model).await;
+    let mut client = daemon.client().await;
+    let (mut cpu, mut times) = (Duration::ZERO, Times::default());
+    for _ in 0..10 {
+        let agent = client.agent().await;
+        store(&mut client, &agent, 1_000).await;
+        let (before, since) = (daemon.cpu(), Instant::now());
+        let path = format!("/v1/agents/{agent}/summarize");
+        client.post(&path, Bytes::from_static(b"{}")).await;
+        times.add(since.elapsed());
+        cpu += daemon.cpu() - before;
+    }
+    let each = millis(cpu) / 10.0;
+    line(
+        "a summary asked for, to its answer",
+        &format!("{}; daemon's processor time {each:.2} ms", times.spread()),
+    );
+}
+
+/// Sends an agent so many messages, a hundred in each turn.
+async fn store(client: &mut Client, agent: &str, messages: usize) {
+    let several: Vec<Value> = (0..99)
+        .map(|number| json!({"role": "user", "content": format!("note {number}")}))
+        .collect();
+    let body = Bytes::from(json!({"messages": several}).to_string());
+    for _ in 0..messages / 100 {
+        client.send(agent, body.clone()).await;
+    }
 }
 
 async fn cost(daemon: &Daemon, client: &mut Client, agent: &str, what: &str) {

@@ -1266,7 +1266,7 @@ async fn the_built_in_model_talks_for_ever_in_a_small_window() {
         .agent_with(json!({"model": "greenroom/rehearsal", "context_window_limit": 4_000}))
         .await;
     let most = 16_000 / 1_500;
-    for turn in 0..30 {
+    for turn in 0..150 {
         let said = format!("number {turn}: {}", "so it went ".repeat(130));
         let answer = world.send(&agent, &said).await;
         assert_eq!(stop(&answer), "end_turn", "{turn}: {answer}");
@@ -1285,7 +1285,7 @@ async fn the_built_in_model_talks_for_ever_in_a_small_window() {
             .count()
     };
     assert!(
-        (0..30).all(|turn| said(turn) == 1),
+        (0..150).all(|turn| said(turn) == 1),
         "everything is still listed"
     );
     let packed = history

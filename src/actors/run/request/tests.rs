@@ -72,6 +72,21 @@ fn context(config: LlmConfig, rules: Vec<ToolRule>) -> Context {
     }
 }
 
+#[test]
+fn a_request_is_lent_the_history_and_copies_nothing_of_it() {
+    let mut context = context(config("openai", "openai", "gpt-4o-mini"), Vec::new());
+    let message = Arc::new(said(&context, Role::User, "hello"));
+    context.messages = vec![message.clone(); 1_000];
+    let (place, shared) = (context.messages.as_ptr(), Arc::strong_count(&message));
+    let plan = plan(&mut context);
+    let request = next(&mut context, &plan.rules, plan.rules.offer(), false);
+    assert_eq!(
+        (request.messages.as_ptr(), request.messages.len()),
+        (place, 1_000)
+    );
+    assert_eq!(Arc::strong_count(&message), shared);
+}
+
 fn said(context: &Context, role: Role, text: &str) -> Message {
     let mut message = Message::new(context.agent.id, role, clock::now());
     message
