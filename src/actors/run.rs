@@ -4,6 +4,7 @@
 //! Owns     the run's status while it lives, and its frames. Its agent writes the record.
 //! Restart  never. Its agent applies the recovery table to a run that dies (runs-and-streaming §13).
 
+pub(crate) mod deltas;
 pub(crate) mod frames;
 pub(crate) mod request;
 pub(crate) mod worker;
@@ -203,7 +204,7 @@ pub(crate) enum Msg {
     CloseFailed,
     // from the worker
     StepStarted(Box<Step>),
-    Delta(DeltaFrame),
+    Delta(deltas::Told),
     /// An answer was read, and its calls are carried out. `step`: as far as it is known; `None` for calls of an earlier one.
     ToolsStarted {
         step: Option<Box<Step>>,
@@ -440,7 +441,7 @@ impl Actor for Run {
             Msg::Committed(messages, ended) => state.committed(messages, ended),
             Msg::CloseFailed => state.close_failed(),
             Msg::StepStarted(step) => state.step_started(*step),
-            Msg::Delta(delta) => state.delta(delta),
+            Msg::Delta(told) => told.take().into_iter().for_each(|delta| state.delta(delta)),
             Msg::ToolsStarted { step, said, calls } => state.tools_started(step, said, calls),
             Msg::ToolStarted(tool) => state.plate.tool(Some(tool)),
             Msg::TokensTold(step, tokens) => state.tokens.push((step, tokens)),

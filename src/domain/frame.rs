@@ -45,6 +45,30 @@ pub struct DeltaFrame {
 }
 
 impl DeltaFrame {
+    /// Takes up the next delta of the same piece, up to `most` bytes together; else gives it back.
+    pub fn join(&mut self, next: Self, most: usize) -> Option<Self> {
+        let same_place = (self.message_id, self.step_id, self.index, self.waits)
+            == (next.message_id, next.step_id, next.index, next.waits);
+        let (text, more) = match (&mut self.delta, &next.delta) {
+            (Delta::Text(text), Delta::Text(more))
+            | (Delta::Reasoning(text), Delta::Reasoning(more))
+            | (Delta::Thought(text), Delta::Thought(more)) => (text, more),
+            (
+                Delta::CallArguments { call_id, fragment },
+                Delta::CallArguments {
+                    call_id: same,
+                    fragment: more,
+                },
+            ) if call_id == same => (fragment, more),
+            _ => return Some(next),
+        };
+        if !same_place || text.len() + more.len() > most {
+            return Some(next);
+        }
+        text.push_str(more);
+        None
+    }
+
     /// The message type this is a part of, as filters name it.
     pub fn message_type(&self) -> &'static str {
         match self.delta {

@@ -2,6 +2,7 @@
 
 use super::{Draft, Turn, again, epoch_nanos, nanos};
 use crate::actors::ask::tell;
+use crate::actors::run::deltas::Outlet;
 use crate::actors::run::{Msg as RunMsg, request};
 use crate::domain::agent::TurnLoop;
 use crate::domain::clock;
@@ -27,6 +28,7 @@ impl Turn {
         let asked = Instant::now();
         let mut deltas = Deltas {
             run: &self.run,
+            outlet: Outlet::default(),
             id: draft.message_id,
             run_id: self.record.id,
             step_id: draft.step.id,
@@ -72,6 +74,7 @@ impl Turn {
 /// Turns a model's deltas into numbered pieces of one message, and of the request that belongs to it.
 struct Deltas<'a> {
     run: &'a ActorRef<RunMsg>,
+    outlet: Outlet,
     id: MessageId,
     run_id: RunId,
     step_id: StepId,
@@ -113,6 +116,8 @@ impl Deltas<'_> {
             waits,
             delta,
         };
-        tell(self.run, RunMsg::Delta(frame));
+        if let Some(told) = self.outlet.tell(frame) {
+            tell(self.run, RunMsg::Delta(told));
+        }
     }
 }
