@@ -78,6 +78,14 @@ impl ApiError {
         .header(SHOULD_RETRY, "false")
     }
 
+    /// An operation that the contract still lists and that no server of it has any more.
+    pub(crate) fn removed(instead: &str) -> Self {
+        Self::detail(
+            StatusCode::GONE,
+            format_args!("this operation was removed; use {instead} instead"),
+        )
+    }
+
     pub(crate) fn unauthorized() -> Self {
         Self::detail(StatusCode::UNAUTHORIZED, "Unauthorized")
     }

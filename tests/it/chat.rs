@@ -319,3 +319,18 @@ async fn decision_31_an_agent_that_dies_under_a_chat_still_ends_it_once() {
     let finished = text.matches("\"finish_reason\":\"stop\"").count();
     assert_eq!(finished, 1, "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_voice_endpoint_is_gone_whatever_it_is_sent() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    for (agent, body) in [
+        (agent.as_str(), json!({"model": "x", "messages": []})),
+        ("agent-unknown", json!(null)),
+    ] {
+        let path = format!("/v1/voice-beta/{agent}/chat/completions");
+        let (status, answer) = world.call(Method::POST, &path, Some(body)).await;
+        assert_eq!(status, 410);
+        assert!(answer["detail"].is_string(), "{answer}");
+    }
+}

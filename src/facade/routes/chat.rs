@@ -12,7 +12,12 @@ use axum::response::Response;
 use axum::routing::post;
 
 pub(super) fn routes() -> Router<Facade> {
-    Router::new().route("/chat/completions", post(complete))
+    Router::new()
+        .route("/chat/completions", post(complete))
+        .route(
+            "/voice-beta/{agent_id}/chat/completions",
+            post(async || ApiError::removed("POST /v1/chat/completions")),
+        )
 }
 
 const RUN_TYPE: &str = "openai_chat_completions";

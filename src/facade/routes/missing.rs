@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, on};
 
 /// Method, path, operation.
-const MISSING: [(MethodFilter, &str, &str); 129] = [
+const MISSING: [(MethodFilter, &str, &str); 128] = [
     (
         MethodFilter::POST,
         "/_internal_search/cache-warm",
@@ -475,11 +475,6 @@ const MISSING: [(MethodFilter, &str, &str); 129] = [
     (MethodFilter::POST, "/tools/search", "search_tools"),
     (MethodFilter::DELETE, "/tools/{tool_id}", "delete_tool"),
     (MethodFilter::PATCH, "/tools/{tool_id}", "modify_tool"),
-    (
-        MethodFilter::POST,
-        "/voice-beta/{agent_id}/chat/completions",
-        "create_voice_chat_completions",
-    ),
 ];
 
 pub(super) fn routes() -> Router<Facade> {
