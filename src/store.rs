@@ -50,6 +50,7 @@ pub use batch::{Batch, Condition};
 pub use callbacks::CallbackEntry;
 pub use check::check;
 pub use commit::{CommitError, Epoch};
+pub use conversations::Member;
 pub use idempotency::IdempotencyRecord;
 pub use sweep::{SweepError, Swept};
 

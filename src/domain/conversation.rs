@@ -111,7 +111,7 @@ impl Conversation {
 }
 
 /// The sequence of an agent's first message, which is the system message of its default thread and in no conversation.
-const SYSTEM_POSITION: u64 = 0;
+pub const SYSTEM_POSITION: u64 = 0;
 
 impl NewConversation {
     /// Still without its system message and its blocks.

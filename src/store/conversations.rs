@@ -5,7 +5,7 @@
 //! conversation that has it.
 
 use super::agents::past_key;
-use super::batch::{Batch, Op};
+use super::batch::Batch;
 use super::codec::{Kind, Stored};
 use super::heads::WindowV1;
 use super::keys::{self, list, section};
@@ -60,6 +60,13 @@ record! {
     }
 }
 
+/// A message in the list of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    pub position: u64,
+    pub sequence: u64,
+}
+
 impl Stored for Conversation {
     const KIND: Kind = Kind::Conversation;
     const VERSION: u8 = 1;
@@ -92,24 +99,17 @@ impl Batch {
         self.set(loan, []);
     }
 
-    /// Removes a conversation, its list of members and those of `gone` among them: the messages that no other thread has.
-    pub fn delete_conversation(
+    /// Removes members of a conversation, and those of `gone` among them: the messages that no other thread has.
+    pub fn delete_members(
         &mut self,
         conversation: &Conversation,
-        members: &[u64],
+        members: &[Member],
         gone: &[Message],
     ) {
         let (agent, id) = (conversation.agent_id, conversation.id);
-        unlist(self, conversation);
-        self.unset(keys::conversation_by_time(
-            agent,
-            conversation.created_at,
-            id,
-        ));
-        self.delete(keys::conversation(agent, id));
-        self.ops.push(Op::Clear(keys::members(agent, id)));
-        for sequence in members {
-            self.unset(keys::loan(agent, *sequence, id));
+        for member in members {
+            self.unset(keys::member(agent, id, member.position));
+            self.unset(keys::loan(agent, member.sequence, id));
         }
         for message in gone {
             messages::unlist(self, message);
@@ -118,6 +118,18 @@ impl Batch {
             }
             self.delete(keys::message(agent, message.sequence));
         }
+    }
+
+    /// Removes a conversation whose members are removed.
+    pub fn delete_conversation(&mut self, conversation: &Conversation) {
+        let (agent, id) = (conversation.agent_id, conversation.id);
+        unlist(self, conversation);
+        self.unset(keys::conversation_by_time(
+            agent,
+            conversation.created_at,
+            id,
+        ));
+        self.delete(keys::conversation(agent, id));
     }
 }
 
@@ -221,11 +233,25 @@ impl Store {
         order: Order,
         past: Option<u64>,
     ) -> impl Iterator<Item = Result<u64, ReadError>> + use<> {
+        let members = self.placed_members(agent, id, order, past);
+        members.map(|member| Ok(member?.sequence))
+    }
+
+    /// All members by position, strictly past `past` in this order.
+    pub fn placed_members(
+        &self,
+        agent: AgentId,
+        id: ConversationId,
+        order: Order,
+        past: Option<u64>,
+    ) -> impl Iterator<Item = Result<Member, ReadError>> + use<> {
         let past = past.map(|position| keys::member(agent, id, position));
         let range = past_key(keys::members(agent, id), order, past);
         self.disk().scan(range, order).map(|entry| {
             let (key, value) = entry?;
-            keys::last_number(&value).ok_or_else(|| bad_entry(&key))
+            let place = keys::last_number(&key).zip(keys::last_number(&value));
+            let (position, sequence) = place.ok_or_else(|| bad_entry(&key))?;
+            Ok(Member { position, sequence })
         })
     }
 

@@ -765,3 +765,42 @@ async fn a_crash_of_the_agent_interrupts_no_lane() {
         assert_eq!(listed(&world, thread).await.len(), 3);
     }
 }
+
+#[cfg(feature = "faults")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_conversation_is_deleted_in_batches_and_again_after_a_crash_between_them() {
+    let mut world = World::new().await;
+    let agent = world.agent(&[]).await;
+    let thread = begin(&world, &agent).await;
+    let lines: Vec<Value> = (0..60).map(|line| user(&format!("line {line}"))).collect();
+    items(&world, &thread, &lines).await;
+    let fork = world
+        .post(&format!("/v1/conversations/{thread}/fork"), json!({}))
+        .await;
+    let fork = id(&fork);
+    let lent = listed(&world, &fork).await;
+    for _ in 0..25 {
+        items(&world, &thread, &lines).await;
+    }
+    // Opening the store and taking the agent's epoch are the first writes, the deletion's are the next.
+    world.kill();
+    let fault = ("GREENROOM_FAULT_STORE", "kill:write:4");
+    world.settings = vec![(fault.0.to_owned(), fault.1.to_owned())];
+    world.start().await;
+    let path = format!("/v1/conversations/{thread}");
+    let deleted = world.http.delete(format!("{}{path}", world.base));
+    assert!(deleted.send().await.is_err());
+    world.settings.clear();
+    world.start_after_its_end().await;
+    let newest = format!("{path}/messages?limit=1000");
+    let left = world.get(&newest).await.as_array().unwrap().len();
+    assert!((1..1_000).contains(&left), "{left} of 1,587");
+    assert_eq!(stop(&say(&world, &thread, "still here").await), "end_turn");
+    let (status, _) = world.call(Method::DELETE, &path, None).await;
+    assert_eq!(status, StatusCode::OK);
+    let (status, _) = world.call(Method::GET, &path, None).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(listed(&world, &fork).await, lent);
+    assert_eq!(stop(&say(&world, &fork, "on").await), "end_turn");
+    world.assert_paired(&agent).await;
+}

@@ -20,7 +20,8 @@ pub(crate) struct World {
     pub(crate) model: Model,
     pub(crate) base: String,
     port: u16,
-    settings: Vec<(String, String)>,
+    /// Environment variables of the next start.
+    pub(crate) settings: Vec<(String, String)>,
     disk: Option<SmallDisk>,
     process: Option<Child>,
     pub(crate) http: Client,

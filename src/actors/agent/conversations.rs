@@ -10,7 +10,7 @@ use crate::domain::agent::Agent;
 use crate::domain::block::Block;
 use crate::domain::clock;
 use crate::domain::conversation::{
-    Conversation, ConversationChange, NewConversation, isolated_copy, seen_blocks,
+    Conversation, ConversationChange, NewConversation, SYSTEM_POSITION, isolated_copy, seen_blocks,
 };
 use crate::domain::history::Head;
 use crate::domain::history::Window;
@@ -19,7 +19,7 @@ use crate::domain::message::{Message, Part, Role};
 use crate::domain::page::Order;
 use crate::domain::prompt::{self, PromptInput};
 use crate::domain::run::{End, LaneId, StopReason};
-use crate::store::{Batch, Store};
+use crate::store::{Batch, Member, Store};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -220,21 +220,52 @@ impl State {
             self.commit(StepCommit::closing(run, End::of(StopReason::Cancelled)))
                 .await?;
         }
+        self.threads.remove(id);
         let conversation = self.conversation(id)?;
-        let (store, agent) = (self.house.store.clone(), self.id());
-        let kept = self.head.default_lane.clone();
-        let (members, gone) = blocking(move || members(&store, agent, id, &kept)).await?;
-        let mut head = self.head.clone();
-        head.stored_messages = head.stored_messages.saturating_sub(gone.len() as u64);
+        self.delete_history(conversation.clone()).await?;
+        let rest = self.doomed(id, None).await?;
         let mut batch = Batch::of_agent(self.id(), self.live.epoch);
-        batch.delete_conversation(&conversation, &members, &gone);
+        batch.delete_members(&conversation, &rest.members, &rest.gone);
+        batch.delete_conversation(&conversation);
         for block in &conversation.isolated_blocks {
             batch.delete_block(*block);
         }
+        self.write_without(batch, &rest.gone).await
+    }
+
+    /// Removes what is more of a conversation than one batch should, its system message never. The context goes first: a
+    /// crash between two batches leaves a conversation that remembers less, and can be deleted again.
+    async fn delete_history(&mut self, mut conversation: Conversation) -> Result<(), InFlight> {
+        loop {
+            let id = conversation.id;
+            let doomed = self.doomed(id, Some(SYSTEM_POSITION)).await?;
+            if doomed.members.len() < DELETED_AT_ONCE {
+                return Ok(());
+            }
+            let mut batch = Batch::of_agent(self.id(), self.live.epoch);
+            if conversation.window.len() > 1 {
+                let system = conversation.window.first();
+                conversation.window.replace(system);
+                batch.put_conversation(&conversation);
+            }
+            batch.delete_members(&conversation, &doomed.members, &doomed.gone);
+            self.write_without(batch, &doomed.gone).await?;
+        }
+    }
+
+    /// The next members of a conversation to delete.
+    async fn doomed(&self, id: ConversationId, past: Option<u64>) -> Result<Doomed, Refused> {
+        let (store, agent) = (self.house.store.clone(), self.id());
+        let kept = self.head.default_lane.clone();
+        blocking(move || doomed(&store, agent, id, &kept, past)).await
+    }
+
+    async fn write_without(&mut self, mut batch: Batch, gone: &[Message]) -> Result<(), InFlight> {
+        let mut head = self.head.clone();
+        head.stored_messages = head.stored_messages.saturating_sub(gone.len() as u64);
         batch.put_head(self.id(), &head);
         self.write(batch).await?;
         self.head = head;
-        self.threads.remove(id);
         Ok(())
     }
 
@@ -311,18 +342,28 @@ impl State {
     }
 }
 
-/// All members of a conversation, and the messages among them that no other thread has.
-fn members(
+/// Members of a conversation that are deleted in one batch.
+const DELETED_AT_ONCE: usize = 500;
+
+/// Members that go, and the messages among them that no other thread has.
+struct Doomed {
+    members: Vec<Member>,
+    gone: Vec<Message>,
+}
+
+/// The first members past this position, as many as go at once.
+fn doomed(
     store: &Store,
     agent: AgentId,
     id: ConversationId,
     default: &Window,
-) -> Result<(Vec<u64>, Vec<Message>), Refused> {
-    let (mut members, mut gone) = (Vec::new(), Vec::new());
-    for sequence in store.members(agent, id, Order::Ascending, None) {
-        let sequence = sequence?;
-        members.push(sequence);
-        let Some(message) = store.message_at(agent, sequence)? else {
+    past: Option<u64>,
+) -> Result<Doomed, Refused> {
+    let members = store.placed_members(agent, id, Order::Ascending, past);
+    let members: Vec<Member> = members.take(DELETED_AT_ONCE).collect::<Result<_, _>>()?;
+    let mut gone = Vec::new();
+    for Member { sequence, .. } in &members {
+        let Some(message) = store.message_at(agent, *sequence)? else {
             continue;
         };
         // What was said in the default thread is never a conversation's alone.
@@ -330,11 +371,11 @@ fn members(
             continue;
         };
         let at_home = origin != id && store.conversation_of(agent, origin)?.is_some();
-        let mut borrowers = store.borrowers(agent, sequence)?.into_iter();
+        let mut borrowers = store.borrowers(agent, *sequence)?.into_iter();
         let lent = borrowers.any(|borrower| borrower != id);
-        if !at_home && !lent && !default.contains(sequence) {
+        if !at_home && !lent && !default.contains(*sequence) {
             gone.push(message);
         }
     }
-    Ok((members, gone))
+    Ok(Doomed { members, gone })
 }

@@ -83,8 +83,13 @@ async fn conversations_and_their_members_are_listed_in_order_from_a_cursor() {
 async fn a_deleted_conversation_takes_the_messages_with_it_that_nobody_else_has() {
     let store = testing::store();
     let (source, fork, messages) = forked(&store).await;
+    let placed = store.placed_members(source.agent_id, source.id, Order::Ascending, None);
+    let placed: Vec<_> = placed.collect::<Result<_, _>>().unwrap();
     store
-        .write(|batch| batch.delete_conversation(&source, &[1, 2, 3], &messages[..1]))
+        .write(|batch| {
+            batch.delete_members(&source, &placed, &messages[..1]);
+            batch.delete_conversation(&source);
+        })
         .await;
     assert_eq!(store.conversation(source.id).unwrap(), None);
     assert_eq!(
