@@ -118,8 +118,11 @@ pub fn next(answer: &mut Answer, parallel_calls: bool) -> Next {
     let mut seen = std::collections::HashSet::new();
     for call in &mut answer.calls {
         let mut plan = PlannedCall::read(call);
+        let given = plan.id.clone();
+        let mut number = 1;
         while !seen.insert(plan.id.clone()) {
-            plan.id.push_str("_2");
+            number += 1;
+            plan.id = format!("{given}_{number}");
         }
         *call = plan.stored(call);
         planned.push(plan);

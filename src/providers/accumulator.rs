@@ -11,6 +11,8 @@ use uuid::Uuid;
 pub(crate) const MAX_ANSWER_BYTES: usize = 12 * 1024 * 1024;
 /// The last summary of one piece of reasoning that is kept; models give a handful.
 const MAX_SUMMARIES: usize = 1_000;
+/// Calls that one answer may make; more is a model that repeats itself.
+const MAX_CALLS: usize = 1_024;
 
 /// Why the pieces are no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +21,8 @@ pub(crate) enum Misfit {
     Empty,
     #[error("an answer of more than {} MiB", MAX_ANSWER_BYTES / (1024 * 1024))]
     TooLarge,
+    #[error("more than {MAX_CALLS} calls of tools")]
+    TooManyCalls,
 }
 
 /// An answer that is still coming in. Deltas are passed on as soon as they may be.
@@ -48,6 +52,9 @@ pub(crate) struct CallFragment<'a> {
 #[derive(Debug, Default)]
 struct OpenCall {
     index: Option<u64>,
+    /// As the provider calls it.
+    given_id: String,
+    /// The same, unless another call of the answer has it.
     id: String,
     name: String,
     arguments: String,
@@ -207,15 +214,22 @@ impl<'d> Accumulator<'d> {
     pub(crate) fn call(&mut self, fragment: CallFragment<'_>) -> Result<(), Misfit> {
         let (id, name) = (fragment.id.unwrap_or(""), fragment.name.unwrap_or(""));
         self.count(id.len() + name.len() + fragment.arguments.len())?;
-        let at = self.position(&fragment).unwrap_or_else(|| {
-            self.calls.push(OpenCall {
-                index: fragment.index,
-                ..OpenCall::default()
-            });
-            self.calls.len() - 1
-        });
+        let at = match self.position(&fragment) {
+            Some(at) => at,
+            None if self.calls.len() == MAX_CALLS => return Err(Misfit::TooManyCalls),
+            None => {
+                self.calls.push(OpenCall {
+                    index: fragment.index,
+                    ..OpenCall::default()
+                });
+                self.calls.len() - 1
+            }
+        };
+        if self.calls[at].id.is_empty() && !id.is_empty() {
+            self.calls[at].id = self.unique(id);
+        }
         let call = &mut self.calls[at];
-        set_once(&mut call.id, id);
+        set_once(&mut call.given_id, id);
         set_once(&mut call.name, name);
         call.arguments.push_str(fragment.arguments);
         if !call.id.is_empty() && !call.name.is_empty() {
@@ -229,7 +243,8 @@ impl<'d> Accumulator<'d> {
     /// unless it has a name of its own.
     fn position(&self, fragment: &CallFragment<'_>) -> Option<usize> {
         let id = fragment.id.filter(|id| !id.is_empty());
-        let same_id = |call: &OpenCall| id.is_none_or(|id| call.id.is_empty() || call.id == id);
+        let same_id =
+            |call: &OpenCall| id.is_none_or(|id| call.given_id.is_empty() || call.given_id == id);
         match (fragment.index, id) {
             (Some(index), _) => {
                 let at = self
@@ -238,10 +253,24 @@ impl<'d> Accumulator<'d> {
                     .rposition(|call| call.index == Some(index))?;
                 same_id(&self.calls[at]).then_some(at)
             }
-            (None, Some(id)) => self.calls.iter().rposition(|call| call.id == id),
+            (None, Some(id)) => self.calls.iter().rposition(|call| call.given_id == id),
             (None, None) if fragment.name.is_some_and(|name| !name.is_empty()) => None,
             (None, None) => self.calls.len().checked_sub(1),
         }
+    }
+
+    /// An id that no other call of the answer has: what is shown of a call and what is stored have the same.
+    fn unique(&self, id: &str) -> String {
+        let same = self.calls.iter().filter(|call| call.given_id == id).count();
+        let taken = |id: &str| self.calls.iter().any(|call| call.id == id);
+        let numbered = (same + 1..).map(|number| match number {
+            1 => id.to_owned(),
+            number => format!("{id}_{number}"),
+        });
+        numbered
+            .into_iter()
+            .find(|id| !taken(id))
+            .unwrap_or_else(new_call_id)
     }
 
     fn show(&mut self, at: usize) {

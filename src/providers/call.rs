@@ -305,7 +305,7 @@ impl Remote {
     fn misfit(&self, misfit: Misfit) -> Failure {
         let class = match misfit {
             Misfit::Empty => Class::EmptyAnswer,
-            Misfit::TooLarge => Class::Unreadable,
+            Misfit::TooLarge | Misfit::TooManyCalls => Class::Unreadable,
         };
         self.last(class, &format!("gave {misfit}"))
     }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `[[tool:NAME {json}]]` | calls the tool, then replies to its return; several are called one after the other |
 //! | `[[parallel:NAME {json} \| NAME {json}]]` | calls both at once |
+//! | `[[many:NAME,COUNT]]` | calls it so many times at once, without arguments |
 //! | `[[beside:TEXT]]` | says it beside the calls of the next directive |
 //! | `[[say:TEXT]]` | answers in words; if the turn goes on, the next directive is for the next step |
 //! | `[[slow:N,MS]]` | streams N tokens, MS milliseconds apart |
@@ -513,6 +514,9 @@ fn scripted_steps(said: &str) -> Vec<Step> {
             vec![call(one)]
         } else if let Some(several) = directive.strip_prefix("parallel:") {
             several.split(" | ").map(call).collect()
+        } else if let Some(many) = directive.strip_prefix("many:") {
+            let (name, count) = many.split_once(',').unwrap();
+            vec![(name.to_owned(), "{}".to_owned()); count.parse().unwrap()]
         } else if let Some(name) = directive.strip_prefix("badjson:") {
             vec![(name.to_owned(), "{\"broken".to_owned())]
         } else if let Some(text) = directive.strip_prefix("say:") {

@@ -36,9 +36,11 @@ struct Completion<'a> {
 struct Choice<'a> {
     #[serde(default)]
     index: Option<u64>,
-    /// `delta` in a chunk.
-    #[serde(borrow, default, alias = "delta")]
+    #[serde(borrow, default)]
     message: Option<Said<'a>>,
+    /// In a stream.
+    #[serde(borrow, default)]
+    delta: Option<Said<'a>>,
     #[serde(borrow, default)]
     finish_reason: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -148,7 +150,10 @@ impl<'d> Reader<'d> {
         };
         self.tokens.add(choice.logprobs, choice.token_ids)?;
         if let Some(said) = choice.message {
-            self.said(&said)?;
+            self.said(&said, true)?;
+        }
+        if let Some(said) = choice.delta {
+            self.said(&said, false)?;
         }
         if let Some(reason) = choice.finish_reason {
             self.accumulator.finish(finish(&reason));
@@ -156,7 +161,8 @@ impl<'d> Reader<'d> {
         Ok(())
     }
 
-    fn said(&mut self, said: &Said<'_>) -> Result<(), Misfit> {
+    /// `whole`: each of its calls is one, whatever their ids are; else they are fragments of some.
+    fn said(&mut self, said: &Said<'_>, whole: bool) -> Result<(), Misfit> {
         let shown = said
             .reasoning_content
             .as_deref()
@@ -181,10 +187,14 @@ impl<'d> Reader<'d> {
         self.accumulator.text(TEXT, text)?;
         self.accumulator
             .text(TEXT, said.refusal.as_deref().unwrap_or(""))?;
-        calls.iter().try_for_each(|call| self.call(call))
+        for (place, call) in (0..).zip(calls) {
+            let index = if whole { Some(place) } else { call.index };
+            self.call(call, index)?;
+        }
+        Ok(())
     }
 
-    fn call(&mut self, call: &Call<'_>) -> Result<(), Misfit> {
+    fn call(&mut self, call: &Call<'_>, index: Option<u64>) -> Result<(), Misfit> {
         let function = call.function.as_ref();
         let arguments = match function.and_then(|function| function.arguments.as_ref()) {
             None | Some(Value::Null) => Cow::Borrowed(""),
@@ -192,7 +202,7 @@ impl<'d> Reader<'d> {
             Some(object) => Cow::Owned(object.to_string()),
         };
         self.accumulator.call(CallFragment {
-            index: call.index,
+            index,
             id: call.id.as_deref(),
             name: function.and_then(|function| function.name.as_deref()),
             arguments: &arguments,
