@@ -10,7 +10,7 @@ pub(crate) mod request;
 pub(crate) mod worker;
 
 use self::frames::Frames;
-pub use self::frames::{FrameReader, Interrupted, Rendered};
+pub use self::frames::{FrameReader, Lost, Rendered};
 use self::worker::{Context, Worker, WorkerEnd};
 use super::agent::{self, Mail};
 use super::ask::{AskError, Mailbox, answer, ask, tell};

@@ -395,6 +395,8 @@ pub enum ErrorClass {
     NotCompacted(String),
     /// The system message alone fills the context window.
     SystemTooLarge,
+    /// A stream that is given up before the end of its run was seen. Never an end of a run.
+    StreamIncomplete,
 }
 
 impl ErrorClass {
@@ -403,9 +405,11 @@ impl ErrorClass {
         match self {
             Self::BadAnswer(reason) | Self::NotCompacted(reason) => reason.clone(),
             Self::PendingApproval(request) => format!("pending request: {request}"),
-            Self::Model(_) | Self::ServerRestart | Self::Internal | Self::SystemTooLarge => {
-                String::new()
-            }
+            Self::Model(_)
+            | Self::ServerRestart
+            | Self::Internal
+            | Self::SystemTooLarge
+            | Self::StreamIncomplete => String::new(),
         }
     }
 }
@@ -430,6 +434,7 @@ impl RunError {
                 | ModelErrorClass::Unreadable => "llm_error",
             },
             ErrorClass::ServerRestart => "server_restart",
+            ErrorClass::StreamIncomplete => "stream_incomplete",
             ErrorClass::SystemTooLarge => StopReason::ContextWindowOverflowInSystemPrompt.name(),
             ErrorClass::Internal
             | ErrorClass::PendingApproval(_)
@@ -466,6 +471,7 @@ impl RunError {
             },
             ErrorClass::ServerRestart => "The run was interrupted by a restart of the server.",
             ErrorClass::Internal => "The run failed inside the server.",
+            ErrorClass::StreamIncomplete => "The stream ended before its run did.",
             ErrorClass::PendingApproval(_) => {
                 "A tool call waits for an answer. Please approve or deny the pending request before continuing."
             }

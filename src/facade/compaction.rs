@@ -2,7 +2,8 @@
 
 use super::Facade;
 use super::error::ApiError;
-use super::turn::{failed, run_of};
+use super::turn::{Repeat, failed, run_of};
+use crate::actors::agent::Started;
 use crate::actors::reads::Relations;
 use crate::domain::agent::CompactionChange;
 use crate::domain::compaction::{self, summary};
@@ -17,14 +18,23 @@ pub(super) async fn compact(
     lane: LaneId,
     change: Option<CompactionChange>,
     refuse_busy: bool,
+    repeat: Repeat,
 ) -> Result<Compacted, ApiError> {
     let (reads, directory) = (&facade.handles.reads, &facade.handles.directory);
     let view = reads.agent(agent, Relations::default()).await?;
     let settings = compaction::overridden(&view.agent.compaction, change);
-    let request = RunRequest::compaction(settings, lane);
+    let request = repeat.of(RunRequest::compaction(settings, lane));
     let handle = directory.agent(agent).await?;
-    let run = run_of(&handle.start_run(request, refuse_busy).await?);
-    let outcome = directory.outcome(run).await?;
+    let started = handle.start_run(request, refuse_busy).await?;
+    // A compaction leaves no record: its end is told by the run itself.
+    let told = match &started {
+        Started::Live { run, .. } => run.finished().await.ok(),
+        Started::Ended(_) => None,
+    };
+    let outcome = match told {
+        Some(outcome) => outcome,
+        None => directory.outcome(run_of(&started)).await?,
+    };
     if let Some(error) = &outcome.run.error {
         return Err(failed(error));
     }

@@ -121,10 +121,15 @@ impl<T: DeserializeOwned> FromRequest<Facade> for OptionalBody<T> {
 
     async fn from_request(request: Request, facade: &Facade) -> Result<Self, ApiError> {
         let bytes = body(request, facade).await?;
-        if bytes.iter().all(u8::is_ascii_whitespace) || bytes.trim_ascii() == b"null" {
-            return Ok(Self(None));
-        }
-        Ok(Self(Some(read(&bytes)?)))
+        Ok(Self(read_if_any(&bytes)?))
+    }
+}
+
+/// A body that may be left out, or be null.
+pub(crate) fn read_if_any<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>, ApiError> {
+    match bytes.trim_ascii() {
+        b"" | b"null" => Ok(None),
+        _ => Ok(Some(read(bytes)?)),
     }
 }
 

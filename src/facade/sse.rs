@@ -3,7 +3,7 @@
 use super::Facade;
 use super::delivery::delivered;
 use crate::actors::refused::Refused;
-use crate::actors::run::{FrameReader, Outcome, Rendered};
+use crate::actors::run::{FrameReader, Lost, Outcome, Rendered};
 use crate::domain::clock;
 use crate::domain::frame::Frame;
 use crate::domain::id::{AgentId, PingId, RunId};
@@ -83,6 +83,8 @@ enum News {
     Closed,
     /// Run or agent died.
     Interrupted,
+    /// This client is slower than what the run keeps.
+    Behind,
 }
 
 impl Reading {
@@ -95,13 +97,25 @@ impl Reading {
                         return Some(bytes);
                     }
                 }
-                News::Silence if self.last_frame.elapsed() >= GIVE_UP_AFTER => return None,
+                News::Silence if self.last_frame.elapsed() >= GIVE_UP_AFTER => {
+                    return Some(self.given_up("nothing came of its run for 30 minutes"));
+                }
                 News::Silence if self.stream.pings => return Some(self.ping()),
                 News::Silence => (),
                 News::Closed if self.was_at_the_end().await => return None,
                 News::Closed => return Some(self.recorded_end().await),
                 News::Interrupted if self.reattach().await => (),
                 News::Interrupted => return Some(self.recorded_end().await),
+                News::Behind if self.spoke => {
+                    return Some(self.given_up("its frames were not read in time"));
+                }
+                // It comes late to a run that said much: it gets the whole messages when that has ended.
+                News::Behind => {
+                    let directory = &self.stream.facade.handles.directory;
+                    let ended = timeout(GIVE_UP_AFTER, directory.outcome(self.stream.run));
+                    drop(ended.await);
+                    return Some(self.recorded_end().await);
+                }
             }
         }
         if self.answered {
@@ -115,7 +129,8 @@ impl Reading {
             Err(_) => News::Silence,
             Ok(Ok(frames)) if frames.is_empty() => News::Closed,
             Ok(Ok(frames)) => News::Frames(frames),
-            Ok(Err(_)) => News::Interrupted,
+            Ok(Err(Lost::Interrupted)) => News::Interrupted,
+            Ok(Err(Lost::Behind)) => News::Behind,
         }
     }
 
@@ -179,20 +194,31 @@ impl Reading {
     /// The recorded end of a run whose frames do not hold it: one stop reason and one `[DONE]` (decisions 31), and before
     /// them the whole messages, if the client has seen nothing yet.
     async fn recorded_end(&mut self) -> Bytes {
-        self.ended = true;
-        let recorded = self.recorded().await;
-        self.answered = recorded.is_ok();
-        let frames = match recorded {
-            Ok(outcome) => self.frames_of(&outcome),
+        match self.recorded().await {
+            Ok(outcome) => {
+                self.answered = true;
+                let frames = self.frames_of(&outcome);
+                self.last(&frames)
+            }
             Err(refused) => {
                 tracing::warn!(run = %self.stream.run, %refused, "a stream is closed without the recorded end of its run");
-                let error = RunError {
-                    class: ErrorClass::Internal,
-                    detail: "the run was interrupted".to_owned(),
-                };
-                failure(self.stream.run, StopReason::Error, error)
+                self.given_up("its run was interrupted")
             }
+        }
+    }
+
+    /// An end of the stream that is none of its run.
+    fn given_up(&mut self, why: &str) -> Bytes {
+        let error = RunError {
+            class: ErrorClass::StreamIncomplete,
+            detail: why.to_owned(),
         };
+        self.last(&failure(self.stream.run, StopReason::Error, error))
+    }
+
+    /// These frames, and nothing after them.
+    fn last(&mut self, frames: &[Frame]) -> Bytes {
+        self.ended = true;
         let events = frames.iter().map(|frame| stream::event(frame, None));
         match &mut self.stream.chat {
             Some(chat) => events

@@ -16,6 +16,7 @@ use crate::domain::token_data::TokenReport;
 use crate::wire::run::LettaResponse;
 use crate::wire::send::{BadSend, Send, Sending};
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
@@ -45,12 +46,43 @@ pub(super) struct Repeat {
     retry: bool,
 }
 
+impl Repeat {
+    /// The request as one that is known when it comes again.
+    pub(super) fn of(self, request: RunRequest) -> RunRequest {
+        RunRequest {
+            body_hash: self.body_hash,
+            idempotency_key: self.idempotency_key,
+            retry: self.retry,
+            ..request
+        }
+    }
+}
+
 /// The body of a request to run an agent.
 pub(super) async fn received<T: DeserializeOwned>(
     facade: &Facade,
     caller: Caller,
     request: Request,
 ) -> Result<(T, Repeat), ApiError> {
+    let (bytes, repeat) = known(facade, caller, request).await?;
+    Ok((extract::read(&bytes)?, repeat))
+}
+
+/// The same where a body may be left out.
+pub(super) async fn received_if_any<T: DeserializeOwned>(
+    facade: &Facade,
+    caller: Caller,
+    request: Request,
+) -> Result<(Option<T>, Repeat), ApiError> {
+    let (bytes, repeat) = known(facade, caller, request).await?;
+    Ok((extract::read_if_any(&bytes)?, repeat))
+}
+
+async fn known(
+    facade: &Facade,
+    caller: Caller,
+    request: Request,
+) -> Result<(Bytes, Repeat), ApiError> {
     let idempotency_key = idempotency_key(caller, &request);
     let retry = is_retry(request.headers());
     let bytes = extract::body(request, facade).await?;
@@ -59,7 +91,7 @@ pub(super) async fn received<T: DeserializeOwned>(
         idempotency_key,
         retry,
     };
-    Ok((extract::read(&bytes)?, repeat))
+    Ok((bytes, repeat))
 }
 
 impl Turn {
@@ -300,7 +332,9 @@ pub(super) fn failed(error: &RunError) -> ApiError {
         ErrorClass::ServerRestart => {
             return plain(StatusCode::SERVICE_UNAVAILABLE, error.message());
         }
-        ErrorClass::Internal => return plain(StatusCode::INTERNAL_SERVER_ERROR, error.message()),
+        ErrorClass::Internal | ErrorClass::StreamIncomplete => {
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, error.message());
+        }
         ErrorClass::SystemTooLarge => return plain(StatusCode::BAD_REQUEST, &error.detail),
         ErrorClass::PendingApproval(request) => {
             return Refused::PendingApproval { request: *request }.into();

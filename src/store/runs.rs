@@ -99,6 +99,7 @@ record! {
         BadAnswer(reason: String),
         NotCompacted(reason: String),
         SystemTooLarge,
+        StreamIncomplete,
     }
 }
 

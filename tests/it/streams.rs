@@ -187,3 +187,31 @@ async fn streams_of_both_kinds_store_the_same_and_end_once() {
         world.assert_paired(&agent).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_beyond_every_end_is_waited_for_and_ends_with_the_run() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    let live = world.start_run(&agent, "[[slow:5,100]]").await;
+    let ended = world.start_run(&agent, "short").await;
+    for run in [live, ended] {
+        for after in [u64::MAX, u64::MAX - 1, 1_000_000] {
+            let stream = world
+                .http
+                .post(format!("{}/v1/runs/{run}/stream", world.base))
+                .json(&serde_json::json!({"starting_after": after}));
+            let stream = tokio::time::timeout(crate::world::PATIENCE, stream.send());
+            let answer = stream.await.unwrap().unwrap();
+            assert_eq!(answer.status().as_u16(), 200);
+            let text = answer.text().await.unwrap();
+            assert!(!text.contains("assistant_message"), "{text}");
+            let dones = text.matches("[DONE]").count();
+            assert!(dones <= 1, "{text}");
+        }
+        world.ended(&run).await;
+    }
+    assert_eq!(
+        world.send(&agent, "next").await["messages"][0]["content"],
+        "echo: next"
+    );
+}

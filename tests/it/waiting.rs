@@ -332,3 +332,42 @@ async fn a_step_that_is_too_large_to_be_stored_ends_its_run_and_the_agent_goes_o
     let answer = world.send(&agent, "next").await;
     assert_eq!(kinds(messages(&answer)), ["assistant_message"]);
 }
+
+// ── compactions that are asked for again
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compaction_that_is_asked_for_again_is_made_once() {
+    let world = World::new().await;
+    for marked in [true, false] {
+        let agent = world.agent(&[]).await;
+        for turn in 0..5 {
+            let text = format!("turn {turn} {}", "and so on ".repeat(150));
+            world.send(&agent, &text).await;
+        }
+        world.model.summariser(Summariser::Silent(800));
+        let before = world.model.summaries().len();
+        let ask = |retry: u32| {
+            let request = world
+                .http
+                .post(format!("{}/v1/agents/{agent}/summarize", world.base))
+                .json(&json!({}));
+            let request = match marked {
+                true => request.header("x-stainless-retry-count", retry),
+                false => request.header("idempotency-key", "once"),
+            };
+            tokio::spawn(async move {
+                let answer = request.send().await.unwrap();
+                let status = answer.status().as_u16();
+                (status, answer.json::<Value>().await.unwrap())
+            })
+        };
+        let first = ask(0);
+        let asked = || async { world.model.summaries().len() > before };
+        world.until("the summary", asked).await;
+        let second = ask(1);
+        let (first, second) = (first.await.unwrap(), second.await.unwrap());
+        assert_eq!(first.0, 200, "{first:?}");
+        assert_eq!(first, second);
+        assert_eq!(world.model.summaries().len(), before + 1);
+    }
+}

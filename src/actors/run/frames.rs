@@ -16,10 +16,15 @@ pub struct Rendered {
     pub bytes: Bytes,
 }
 
-/// The list lost its run before it was closed: the rest has to be looked for elsewhere.
+/// Why a reader gets no more frames although the list was not closed. The rest has to be looked for elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the run was interrupted")]
-pub struct Interrupted;
+pub enum Lost {
+    #[error("the run was interrupted")]
+    Interrupted,
+    /// A foreground run keeps its newest frames only, and this reader was slower than those.
+    #[error("the reader fell behind")]
+    Behind,
+}
 
 /// Where readers look. Shared by the run, its handle and every reader.
 #[derive(Debug)]
@@ -27,7 +32,7 @@ pub(crate) struct Frames {
     list: Mutex<List>,
     /// Changes when there is something new to see.
     news: watch::Sender<u64>,
-    /// Bytes kept in memory; older frames of background runs are read from the store.
+    /// Bytes kept in memory (decisions 31); older frames of background runs are read from the store.
     capacity: usize,
     stored: bool,
 }
@@ -71,7 +76,7 @@ impl Frames {
             list.bytes += frame.len();
             list.frames.push_back(frame);
         }
-        while self.stored && list.bytes > self.capacity {
+        while list.bytes > self.capacity {
             let Some(oldest) = list.frames.pop_front() else {
                 break;
             };
@@ -143,6 +148,8 @@ enum Seen {
     Here(Vec<Rendered>),
     /// Older than what is in memory.
     InStore,
+    /// The same, and not stored.
+    Nowhere,
     NotYet,
     End(Ending),
 }
@@ -183,8 +190,8 @@ impl FrameReader {
     /// The next frames, as many as are there, waiting for at least one. Empty: the list is closed and read to its end.
     ///
     /// # Errors
-    /// When run or agent died under the reader.
-    pub async fn next(&mut self) -> Result<Vec<Rendered>, Interrupted> {
+    /// When run or agent died under the reader, or it was too slow for a run whose frames are not stored.
+    pub async fn next(&mut self) -> Result<Vec<Rendered>, Lost> {
         loop {
             match self.look() {
                 Seen::Here(frames) => return Ok(self.advance(frames)),
@@ -196,9 +203,10 @@ impl FrameReader {
                     if matches!(self.source, Source::Stored { .. }) {
                         return Ok(Vec::new());
                     }
-                    return Err(Interrupted);
+                    return Err(Lost::Interrupted);
                 }
-                Seen::End(Ending::Interrupted) => return Err(Interrupted),
+                Seen::Nowhere => return Err(Lost::Behind),
+                Seen::End(Ending::Interrupted) => return Err(Lost::Interrupted),
                 Seen::End(_) => return Ok(Vec::new()),
                 Seen::NotYet => self.wait().await,
             }
@@ -211,9 +219,14 @@ impl FrameReader {
         };
         news.borrow_and_update();
         let list = frames.list();
-        let next = self.position + 1;
+        // A client may name any position.
+        let next = self.position.saturating_add(1);
         if next < list.first {
-            return Seen::InStore;
+            return if frames.stored {
+                Seen::InStore
+            } else {
+                Seen::Nowhere
+            };
         }
         let skipped = usize::try_from(next - list.first).unwrap_or(usize::MAX);
         if skipped >= list.frames.len() {
@@ -238,14 +251,14 @@ impl FrameReader {
         }
     }
 
-    async fn load(&self) -> Result<Vec<Rendered>, Interrupted> {
+    async fn load(&self) -> Result<Vec<Rendered>, Lost> {
         let (Source::Live {
             store, agent, run, ..
         }
         | Source::Stored { store, agent, run }) = &self.source;
         let (store, agent, run, after) = (store.clone(), *agent, *run, self.position);
         let read = tokio::task::spawn_blocking(move || store.frames(agent, run, after, PAGE)).await;
-        let frames = read.ok().and_then(Result::ok).ok_or(Interrupted)?;
+        let frames = read.ok().and_then(Result::ok).ok_or(Lost::Interrupted)?;
         Ok(frames
             .into_iter()
             .map(|(number, bytes)| Rendered { number, bytes })
@@ -257,5 +270,48 @@ impl FrameReader {
             self.position = last.number;
         }
         frames
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader(frames: &Arc<Frames>, after: u64) -> FrameReader {
+        let store = crate::store::testing::store();
+        FrameReader::live(
+            frames,
+            after,
+            Store::clone(&store),
+            AgentId::new(),
+            RunId::new(),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_run_whose_frames_are_not_stored_keeps_so_many_bytes_of_them() {
+        let frames = Arc::new(Frames::new(0, false, 100));
+        let (mut quick, mut slow) = (reader(&frames, 0), reader(&frames, 0));
+        for number in 1..=50 {
+            frames.push([Bytes::from_static(b"ten bytes.")]);
+            let seen = quick.next().await.unwrap();
+            assert_eq!(seen.last().map(|frame| frame.number), Some(number));
+        }
+        assert_eq!(frames.list().frames.len(), 10);
+        assert_eq!(slow.next().await, Err(Lost::Behind));
+        let mut late = reader(&frames, 45);
+        assert_eq!(late.next().await.unwrap().len(), 5);
+        frames.close();
+        assert_eq!(quick.next().await, Ok(Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn a_position_beyond_all_frames_waits_and_ends_with_them() {
+        let frames = Arc::new(Frames::new(0, false, 100));
+        let mut beyond = reader(&frames, u64::MAX);
+        frames.push([Bytes::from_static(b"frame")]);
+        assert!(matches!(beyond.look(), Seen::NotYet));
+        frames.close();
+        assert_eq!(beyond.next().await, Ok(Vec::new()));
     }
 }

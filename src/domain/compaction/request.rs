@@ -110,11 +110,11 @@ pub fn in_place(
     asked
 }
 
-/// The configuration of a summariser: it does not think at length and answers in plain text.
+/// The configuration of a summariser: it thinks as little as its model can, and answers in plain text.
 pub fn plain(mut config: LlmConfig) -> LlmConfig {
     config.enable_reasoner = false;
     config.max_reasoning_tokens = 0;
-    config.reasoning_effort = config.reasoning_effort.map(|_| "minimal".to_owned());
+    config.reasoning_effort = None;
     config.response_format = None;
     config
 }

@@ -15,7 +15,7 @@ use crate::facade::compaction::compact;
 use crate::facade::error::{Answer, ApiError};
 use crate::facade::extract::{Body, Caller, OptionalBody, Params, PathId, path_id};
 use crate::facade::misfit::Misfit;
-use crate::facade::turn::Turn;
+use crate::facade::turn::{Turn, received_if_any};
 use crate::wire::capture::{Capture, Captured};
 use crate::wire::compaction::{Compact, Compacted};
 use crate::wire::edit::{BadEdit, Edit, EditIn};
@@ -94,13 +94,14 @@ async fn start(
 /// the tree.
 async fn summarize(
     State(facade): State<Facade>,
+    caller: Caller,
     PathId(agent): PathId<AgentId>,
-    OptionalBody(body): OptionalBody<Compact>,
+    request: Request,
 ) -> Answer<Compacted> {
+    let (body, repeat) = received_if_any(&facade, caller, request).await?;
     let change = body.and_then(Compact::into_change);
-    Ok(Json(
-        compact(&facade, agent, LaneId::Default, change, false).await?,
-    ))
+    let compacted = compact(&facade, agent, LaneId::Default, change, false, repeat);
+    Ok(Json(compacted.await?))
 }
 
 /// Cancels the named runs of an agent, or all that are active. A name that is no run's id is one that failed.

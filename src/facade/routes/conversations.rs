@@ -21,7 +21,7 @@ use crate::facade::error::{Answer, ApiError};
 use crate::facade::extract::{Body, Caller, OptionalBody, Params, run_id, time};
 use crate::facade::misfit::Misfit;
 use crate::facade::sse::Stream;
-use crate::facade::turn::{Turn, received};
+use crate::facade::turn::{Turn, received, received_if_any};
 use crate::wire::compaction::{Compact, Compacted};
 use crate::wire::conversation::{Conversation, CreateConversation, UpdateConversation};
 use crate::wire::message::Message;
@@ -286,13 +286,16 @@ async fn recompile(
 /// Puts a summary in the place of older messages of the thread.
 async fn compact_thread(
     State(facade): State<Facade>,
+    caller: Caller,
     Path(id): Path<String>,
-    OptionalBody(body): OptionalBody<Compact>,
+    request: Request,
 ) -> Answer<Compacted> {
+    let (body, repeat) = received_if_any::<Compact>(&facade, caller, request).await?;
     let body = body.unwrap_or_default();
     let (agent, thread) = thread(&facade, &id, body.agent_id.as_deref()).await?;
     let change = body.into_change();
-    Ok(Json(compact(&facade, agent, thread, change, true).await?))
+    let compacted = compact(&facade, agent, thread, change, true, repeat);
+    Ok(Json(compacted.await?))
 }
 
 // ── messages
