@@ -302,17 +302,7 @@ impl Directory {
             return Err(Refused::NoSuchAgent(agent));
         }
         let Some(named) = named.filter(|named| !named.is_empty()) else {
-            let mut active = self.runs_of(agent);
-            // A run that has just ended is there until its last frame is out.
-            active.retain(|run| !run.status().is_final());
-            let mut ids: Vec<RunId> = active.iter().map(RunHandle::id).collect();
-            futures_util::future::join_all(active.iter().map(RunHandle::cancel)).await;
-            ids.extend(
-                self.agent(agent)
-                    .await?
-                    .deny_pending(LaneId::Default)
-                    .await?,
-            );
+            let ids = self.cancel_all(agent, None).await?;
             return if ids.is_empty() {
                 Err(Refused::NothingToCancel)
             } else {
@@ -332,6 +322,32 @@ impl Directory {
         Ok(cancelled)
     }
 
+    /// Cancels what is active, in one thread or in all, and says no to the calls that wait in that thread, or in the default
+    /// one.
+    async fn cancel_all(
+        &self,
+        agent: AgentId,
+        lane: Option<LaneId>,
+    ) -> Result<Vec<RunId>, Refused> {
+        let mut ids = self.cancel_active(agent, lane).await;
+        let thread = lane.unwrap_or(LaneId::Default);
+        ids.extend(self.agent(agent).await?.deny_pending(thread).await?);
+        if ids.is_empty() {
+            // A run is listed before it has its actor. The agent has been asked since: what it had accepted has one now.
+            ids = self.cancel_active(agent, lane).await;
+        }
+        Ok(ids)
+    }
+
+    async fn cancel_active(&self, agent: AgentId, lane: Option<LaneId>) -> Vec<RunId> {
+        let mut active = self.runs_of(agent);
+        // A run that has just ended is there until its last frame is out.
+        let meant = |run: &RunHandle| lane.is_none_or(|lane| run.lane() == lane);
+        active.retain(|run| meant(run) && !run.status().is_final());
+        futures_util::future::join_all(active.iter().map(RunHandle::cancel)).await;
+        active.iter().map(RunHandle::id).collect()
+    }
+
     /// Cancels what is active in one thread of an agent, and the run whose calls wait at its end.
     ///
     /// # Errors
@@ -340,11 +356,7 @@ impl Directory {
         if !self.house.store.agent_exists(agent)? {
             return Err(Refused::NoSuchAgent(agent));
         }
-        let mut active = self.runs_of(agent);
-        active.retain(|run| run.lane() == lane && !run.status().is_final());
-        let mut ids: Vec<RunId> = active.iter().map(RunHandle::id).collect();
-        futures_util::future::join_all(active.iter().map(RunHandle::cancel)).await;
-        ids.extend(self.agent(agent).await?.deny_pending(lane).await?);
+        let ids = self.cancel_all(agent, Some(lane)).await?;
         if ids.is_empty() {
             Err(Refused::NothingToCancel)
         } else {
