@@ -81,6 +81,10 @@ pub fn service(
             facade.clone(),
             guard::check,
         ))
+        .layer(axum::middleware::from_fn_with_state(
+            facade.clone(),
+            guard::same_site,
+        ))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(
             error::panicked,
         ))
@@ -90,9 +94,12 @@ pub fn service(
 }
 
 fn cors(origins: &[String]) -> CorsLayer {
-    let known = origins
-        .iter()
-        .filter_map(|origin| HeaderValue::from_str(origin).ok());
+    let known = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::mirror_request()
+    } else {
+        let known = origins.iter();
+        AllowOrigin::list(known.filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
     let methods = [
         Method::GET,
         Method::POST,
@@ -102,7 +109,7 @@ fn cors(origins: &[String]) -> CorsLayer {
         Method::OPTIONS,
     ];
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(known))
+        .allow_origin(known)
         .allow_methods(methods)
         .allow_headers(AllowHeaders::mirror_request())
         .allow_credentials(true)

@@ -65,6 +65,10 @@ impl ApiError {
         )
     }
 
+    pub(crate) fn forbidden(text: impl Display) -> Self {
+        Self::detail(StatusCode::FORBIDDEN, text)
+    }
+
     pub(crate) fn not_found(text: impl Display) -> Self {
         Self::detail(StatusCode::NOT_FOUND, format_args!("NOT_FOUND: {text}"))
     }

@@ -3,10 +3,11 @@
 use super::Facade;
 use super::error::ApiError;
 use axum::extract::{Request, State};
-use axum::http::Uri;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use std::net::IpAddr;
 
 /// Both slash spellings of every path are served directly (decisions 26): the trailing one is taken off.
 pub(super) fn one_spelling<B>(mut request: axum::http::Request<B>) -> axum::http::Request<B> {
@@ -27,6 +28,68 @@ pub(super) fn one_spelling<B>(mut request: axum::http::Request<B>) -> axum::http
 
 /// Paths that answer without a password.
 const OPEN: [&str; 4] = ["/v1/health", "/v1/ready", "/latest/health", "/latest/ready"];
+
+/// A page of somebody else's, open in the user's browser, must not drive the daemon: it could send what needs no answer.
+/// Nor may one whose name was made to lead here, which could read the answers as well. Programs send no `Origin`.
+pub(super) async fn same_site(
+    State(facade): State<Facade>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let settings = &facade.settings;
+    let visit = Visit::of(request.headers());
+    let known = visit.origin.is_some_and(|origin| {
+        let same = |known: &String| known == "*" || known.eq_ignore_ascii_case(origin);
+        settings.cors_origins.iter().any(same)
+    });
+    let foreign = !request.method().is_safe() && visit.is_cross_site();
+    let misled = settings.password.is_none() && visit.is_by_name();
+    if !known && (foreign || misled) {
+        return ApiError::forbidden(
+            "this request comes from a web page of another site; its origin can be allowed with server.cors_origins",
+        )
+        .into_response();
+    }
+    next.run(request).await
+}
+
+/// What a browser tells of where a request comes from.
+struct Visit<'a> {
+    origin: Option<&'a str>,
+    host: &'a str,
+    by_browser: bool,
+}
+
+impl<'a> Visit<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or(""));
+        let origin = text("origin");
+        Self {
+            origin,
+            host: text("host").unwrap_or_default(),
+            by_browser: origin.is_some() || headers.contains_key("sec-fetch-site"),
+        }
+    }
+
+    /// Its page is from another host or port than this one.
+    fn is_cross_site(&self) -> bool {
+        self.origin.is_some_and(|origin| {
+            let place = origin.split_once("://").map_or("", |(_, place)| place);
+            !place.eq_ignore_ascii_case(self.host)
+        })
+    }
+
+    /// A browser was led here by a name, not by an address or as to itself.
+    fn is_by_name(&self) -> bool {
+        let name = match self.host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => self.host,
+        };
+        let address = name.trim_start_matches('[').trim_end_matches(']');
+        let own = name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok();
+        self.by_browser && !own
+    }
+}
 
 /// Password mode: a request without the password is refused whatever its path (wire-rules §3).
 pub(super) async fn check(State(facade): State<Facade>, request: Request, next: Next) -> Response {

@@ -79,7 +79,7 @@ impl Display for Misfit {
             input,
             ctx,
         } = &*self.0;
-        let loc_is_secret = loc.last().is_some_and(|name| is_secret(name));
+        let loc_is_secret = loc.iter().any(|name| is_secret(name));
         let comma = if loc.len() == 1 { "," } else { "" };
         let loc: Vec<String> = loc.iter().map(|part| place(part)).collect();
         write!(
@@ -104,7 +104,23 @@ impl Display for Misfit {
 const HIDDEN: &str = "**********";
 
 fn is_secret(name: &str) -> bool {
-    matches!(name, "api_key" | "access_key")
+    const SECRETS: [&str; 14] = [
+        "api_key",
+        "access_key",
+        "secret_key",
+        "session_token",
+        "access_token",
+        "auth_token",
+        "token",
+        "password",
+        "secrets",
+        "tool_exec_environment_variables",
+        "env",
+        "env_vars",
+        "env_vars_json",
+        "custom_headers",
+    ];
+    SECRETS.contains(&name)
 }
 
 /// Names are texts, places in lists are numbers.

@@ -653,3 +653,164 @@ async fn a_provider_that_misbehaves_costs_one_run() {
         "echo: fine"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_calls_in_one_answer_end_the_turn_and_not_the_agent() {
+    let world = World::new().await;
+    let agent = world.agent(&[]).await;
+    for ids in ["", "[[dupids]]"] {
+        for streaming in [false, true] {
+            let said = format!("[[many:memory_insert,10000]]{ids} x");
+            let body = json!({"input": said, "streaming": streaming, "stream_tokens": streaming.then_some(true)});
+            let stream = world
+                .http
+                .post(format!("{}/v1/agents/{agent}/messages", world.base))
+                .json(&body);
+            let answer = tokio::time::timeout(crate::world::PATIENCE, stream.send());
+            let text = answer.await.unwrap().unwrap().text().await.unwrap();
+            assert!(
+                text.contains("llm_error"),
+                "{}",
+                &text[..text.len().min(500)]
+            );
+            let runs = world.get(&format!("/v1/runs/?agent_id={agent}")).await;
+            assert_eq!(runs[0]["stop_reason"], "invalid_llm_response");
+            world.assert_paired(&agent).await;
+            assert_eq!(
+                world.send(&agent, "next").await["messages"][0]["content"],
+                "echo: next"
+            );
+        }
+    }
+    // As many as are taken, all with one id.
+    let said = "[[many:memory_insert,1000]][[dupids]] x";
+    let stream = world
+        .http
+        .post(format!("{}/v1/agents/{agent}/messages", world.base))
+        .json(&json!({"input": said, "streaming": true, "stream_tokens": true}));
+    let text = stream.send().await.unwrap().text().await.unwrap();
+    let shown: std::collections::HashSet<String> = events(&text)
+        .iter()
+        .filter_map(|event| serde_json::from_str::<Value>(event).ok())
+        .filter_map(|event| Some(event["tool_call"]["tool_call_id"].as_str()?.to_owned()))
+        .collect();
+    let history = world.history(&agent).await;
+    let called = history
+        .iter()
+        .rev()
+        .find(|message| message["tool_calls"].is_array());
+    let stored = called.unwrap()["tool_calls"].as_array().unwrap();
+    let stored: std::collections::HashSet<String> = stored
+        .iter()
+        .map(|call| call["tool_call_id"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!((stored.len(), &shown), (1_000, &stored));
+    world.assert_paired(&agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_cannot_drive_the_daemon() {
+    let settings = [(
+        "GREENROOM__SERVER__CORS_ORIGINS",
+        "[\"https://app.example\"]",
+    )];
+    let world = World::with(&settings).await;
+    let host = world.base.strip_prefix("http://").unwrap().to_owned();
+    let port = host.rsplit(':').next().unwrap();
+    let (own, here) = (world.base.as_str(), format!("localhost:{port}"));
+    let named = format!("attacker.example:{port}");
+    let attempts = [
+        // Origin, Host, what a browser says besides, and what a write and a read come to.
+        (None, host.as_str(), None, 200, 200),
+        (None, named.as_str(), None, 200, 200),
+        (Some(own), &host, Some("same-origin"), 200, 200),
+        (
+            Some("https://app.example"),
+            &host,
+            Some("cross-site"),
+            200,
+            200,
+        ),
+        (
+            Some("https://attacker.example"),
+            &host,
+            Some("cross-site"),
+            403,
+            200,
+        ),
+        (Some("http://127.0.0.1:1"), &host, None, 403, 200),
+        (Some("null"), &host, Some("cross-site"), 403, 200),
+        (None, &here, Some("none"), 200, 200),
+        // A name that was made to lead here.
+        (None, &named, Some("same-origin"), 403, 403),
+        (
+            Some(&format!("http://{named}")),
+            &named,
+            Some("same-origin"),
+            403,
+            403,
+        ),
+    ];
+    for (origin, host, site, write, read) in attempts {
+        for (method, expected) in [(Method::POST, write), (Method::GET, read)] {
+            let mut request = world
+                .http
+                .request(method.clone(), format!("{}/v1/blocks/", world.base))
+                .header("host", host);
+            if method == Method::POST {
+                request = request.json(&json!({"label": "x", "value": ""}));
+            }
+            if let Some(origin) = origin {
+                request = request.header("origin", origin);
+            }
+            if let Some(site) = site {
+                request = request.header("sec-fetch-site", site);
+            }
+            let status = request.send().await.unwrap().status().as_u16();
+            assert_eq!(status, expected, "{method} {origin:?} {host} {site:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_any_site_may_call_where_the_operator_says_so() {
+    let world = World::with(&[("GREENROOM__SERVER__CORS_ORIGINS", "[\"*\"]")]).await;
+    let request = world
+        .http
+        .post(format!("{}/v1/blocks/", world.base))
+        .header("origin", "https://any.example")
+        .json(&json!({"label": "x", "value": ""}));
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    assert_eq!(
+        answer.headers()["access-control-allow-origin"],
+        "https://any.example"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_not_told_back_with_what_is_wrong() {
+    let world = World::new().await;
+    for (path, body) in [
+        (
+            "/v1/agents/",
+            json!({"model": "openai/scripted", "secrets": {"TOKEN": 1, "KEY": "s3cret"}}),
+        ),
+        (
+            "/v1/agents/",
+            json!({"name": 1, "secrets": {"KEY": "s3cret"}, "tool_exec_environment_variables": {"A": "s3cret"}}),
+        ),
+        (
+            "/v1/providers/",
+            json!({"name": 1, "provider_type": "openai", "api_key": "s3cret"}),
+        ),
+        (
+            "/v1/providers/",
+            json!({"api_key": {"x": "s3cret"}, "access_key": ["s3cret"]}),
+        ),
+    ] {
+        let (status, answer) = world.call(Method::POST, path, Some(body)).await;
+        assert_eq!(status.as_u16(), 422, "{answer}");
+        assert!(!answer.to_string().contains("s3cret"), "{answer}");
+    }
+}
