@@ -24,7 +24,9 @@ use crate::domain::provider::{Provider, ProviderChange};
 use crate::domain::tool::Tool;
 use crate::providers::Prepared;
 use crate::store::{Batch, CommitError, Condition};
+use crate::tools::source;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use serde_json::Value;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Times a conditional write is tried again because somebody else wrote in between.
@@ -143,6 +145,18 @@ impl LibraryHandle {
             .iter()
             .map(|tool| tool.definition().clone())
             .collect()
+    }
+
+    /// The schema of the tool that a Python source defines.
+    ///
+    /// # Errors
+    /// `Argument` with the place and the reason.
+    pub async fn schema_of(&self, source: String) -> Result<Value, Refused> {
+        super::reads::blocking(move || {
+            let schema = source::python_schema(&source, None);
+            schema.map_err(|bad| Refused::Argument(bad.to_string()))
+        })
+        .await
     }
 
     async fn ask<T: Send + 'static>(

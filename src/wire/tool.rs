@@ -63,6 +63,21 @@ pub struct ModifyApproval {
     pub requires_approval: bool,
 }
 
+/// A source whose schema is asked for.
+#[derive(Debug, Deserialize)]
+pub struct GenerateSchema {
+    pub code: String,
+    #[serde(default)]
+    pub source_type: Option<SourceType>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceType {
+    Python,
+    Typescript,
+}
+
 /// The arguments of a call. Strict: other keys are refused.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -176,3 +176,42 @@ async fn a_tool_that_is_run_by_hand_does_what_it_does_in_a_turn() {
         assert_eq!(status, expected, "{answer}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schema_of_a_source_is_told_or_why_there_is_none() {
+    let world = World::new().await;
+    let path = "/v1/tools/generate-schema";
+    let code = "def add(x: int, y: int = 1) -> int:\n    \"\"\"Adds.\n\n    Args:\n        x: First\n        y: Second\n    \"\"\"\n    return x + y\n";
+    let schema = world
+        .post(path, json!({"code": code, "source_type": "python"}))
+        .await;
+    let number = |text: &str| json!({"type": "integer", "description": text});
+    let parameters = json!({"type": "object", "properties": {"x": number("First"), "y": number("Second")}, "required": ["x"]});
+    assert_eq!(
+        schema,
+        json!({"name": "add", "description": "Adds.", "parameters": parameters})
+    );
+    for (body, expected, told) in [
+        (json!({"code": "def broken(:"}), 400, "line 1"),
+        (
+            json!({"code": "def f(x: bytes):\n    'F.'"}),
+            400,
+            "parameter 'x'",
+        ),
+        (
+            json!({"code": code, "source_type": "cobol"}),
+            422,
+            "source_type",
+        ),
+        (json!({}), 422, "code"),
+        (
+            json!({"code": code, "source_type": "typescript"}),
+            501,
+            "TypeScript",
+        ),
+    ] {
+        let (status, answer) = world.call(Method::POST, path, Some(body)).await;
+        assert_eq!(status.as_u16(), expected, "{answer}");
+        assert!(answer.to_string().contains(told), "{answer}");
+    }
+}

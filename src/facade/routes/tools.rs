@@ -7,10 +7,12 @@ use crate::domain::page::{Order, Page};
 use crate::domain::tool::Tool as Domain;
 use crate::facade::Facade;
 use crate::facade::error::{Answer, ApiError};
-use crate::facade::extract::{Caller, OptionalBody, Params, PathId, path_id};
+use crate::facade::extract::{Body, Caller, OptionalBody, Params, PathId, path_id};
 use crate::facade::routes::agents;
 use crate::wire::agent::Shown;
-use crate::wire::tool::{ModifyApproval, RunTool, Tool, ToolExecutionResult};
+use crate::wire::tool::{
+    GenerateSchema, ModifyApproval, RunTool, SourceType, Tool, ToolExecutionResult,
+};
 use axum::extract::{Path, State};
 use axum::routing::{get, patch, post};
 use axum::{Json, Router};
@@ -29,6 +31,7 @@ pub(super) fn routes() -> Router<Facade> {
         .route("/agents/{agent_id}/tools/{tool_name}/run", post(run))
         .route("/tools", get(list))
         .route("/tools/count", get(count))
+        .route("/tools/generate-schema", post(generate_schema))
         .route("/tools/{tool_id}", get(retrieve))
 }
 
@@ -197,6 +200,18 @@ fn types(params: &Params, name: &str) -> Result<Vec<String>, ApiError> {
         ))),
         None => Ok(types),
     }
+}
+
+/// The schema that a source comes to: parsed, never run. TypeScript is not read yet.
+async fn generate_schema(
+    State(facade): State<Facade>,
+    Body(body): Body<GenerateSchema>,
+) -> Answer<Value> {
+    if body.source_type == Some(SourceType::Typescript) {
+        return Err(ApiError::missing("generate_schema of TypeScript"));
+    }
+    let schema = facade.handles.library.schema_of(body.code).await?;
+    Ok(Json(schema))
 }
 
 async fn retrieve(State(facade): State<Facade>, PathId(id): PathId<ToolId>) -> Answer<Tool> {
