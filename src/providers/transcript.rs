@@ -51,8 +51,8 @@ pub(crate) fn entries<'a>(messages: &[&'a Message]) -> Vec<Entry<'a>> {
     while let [message, after @ ..] = rest {
         rest = after;
         match message.role {
-            // Some vendors refuse a message that says nothing.
-            Role::System if text(message).trim().is_empty() => (),
+            // Some vendors refuse a system message that says nothing; of a user's they can be given the place.
+            Role::System if text(message).trim().is_empty() => entries.push(Entry::User(message)),
             Role::System => entries.push(Entry::System(message)),
             Role::User | Role::Summary => entries.push(Entry::User(message)),
             Role::Assistant | Role::Approval => {

@@ -255,10 +255,13 @@ impl<'a> Conversation<'a> {
         if blocks.iter().all(Block::is_thinking) {
             return;
         }
-        match self.said.last().map(|last| last.role) {
+        match self.said.last() {
             None => self.say(Role::User, vec![filler(OPENING)]),
-            // Thinking cannot stand in the middle of a message.
-            Some(Role::Assistant) if blocks[0].is_thinking() => {
+            // Thinking begins a message and belongs to all of it: such answers are not joined.
+            Some(last)
+                if last.role == Role::Assistant
+                    && (blocks[0].is_thinking() || last.begins_with_thinking()) =>
+            {
                 self.say(Role::User, vec![filler(GO_ON)]);
             }
             Some(_) => (),
