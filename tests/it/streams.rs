@@ -205,8 +205,8 @@ async fn a_position_beyond_every_end_is_waited_for_and_ends_with_the_run() {
             assert_eq!(answer.status().as_u16(), 200);
             let text = answer.text().await.unwrap();
             assert!(!text.contains("assistant_message"), "{text}");
-            let dones = text.matches("[DONE]").count();
-            assert!(dones <= 1, "{text}");
+            assert_eq!(text.matches("[DONE]").count(), 1, "{text}");
+            assert_eq!(text.matches("stop_reason").count(), 2, "{text}");
         }
         world.ended(&run).await;
     }
