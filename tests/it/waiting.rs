@@ -152,6 +152,55 @@ async fn rules_that_follow_from_an_output_hold_after_an_approved_edit() {
     assert_eq!(offered, ["core_memory_append"], "{body}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_begins_the_count_of_its_turns_calls_anew() {
+    let world = World::new().await;
+    let rules = json!([
+        {"type": "requires_approval", "tool_name": "memory_insert"},
+        {"type": "max_count_per_step", "tool_name": "core_memory_append", "max_count_limit": 1},
+    ]);
+    let agent = gated(&world, &[], json!({"tool_rules": rules})).await;
+    let (before, after) = (append("before"), append("after"));
+    let script = [&before, &insert("A"), &after, &after].map(|call| tool(call));
+    let ids = asked(&world.send(&agent, &format!("{} x", script.concat())).await);
+    let answer = world.items(&agent, &[approve(&strs(&ids))]).await;
+    let ends: Vec<&Value> = messages(&answer)
+        .iter()
+        .filter(|message| message["message_type"] == "tool_return_message")
+        .map(|message| &message["status"])
+        .collect();
+    // The call of the turn that asked is not counted in the one that goes on; two in that one are one too many.
+    assert_eq!(ends, ["success", "success", "error"], "{answer}");
+    assert_eq!(
+        world.block(&agent, "persona").await,
+        "I am a helper.\nbefore\nafter"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_dropped_are_not_shown() {
+    let world = World::new().await;
+    // Rules on the order of calls want one at a time; this model makes two all the same.
+    let rules = json!([{"type": "continue_loop", "tool_name": "memory_insert"}]);
+    let agent = gated(&world, &[], json!({"tool_rules": rules})).await;
+    let said = format!("{} x", parallel(&[insert("A"), append("B")]));
+    let body = json!({"messages": [user(&said)], "streaming": true, "stream_tokens": true});
+    let frames = world.frames(&agent, &body).await;
+    let called = frames
+        .iter()
+        .filter_map(|frame| frame["tool_call"]["tool_call_id"].as_str());
+    let mut shown: Vec<&str> = called.collect();
+    shown.dedup();
+    let history = world.history(&agent).await;
+    let stored: Vec<String> = history
+        .iter()
+        .filter(|message| message["tool_calls"].is_array())
+        .flat_map(calls)
+        .collect();
+    assert_eq!((stored.len(), shown), (1, strs(&stored)));
+    assert_eq!(world.block(&agent, "persona").await, "I am a helper.");
+}
+
 // ── cancels
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,7 +173,8 @@ impl Turn {
         let step_id = pending.request.step_id.unwrap_or_else(StepId::new);
         let committed = self.commit(outcome.commit(self, None, step_id)).await?;
         // What edits came to shows in the returns alone; the names of the calls stand in what was asked.
-        let asked = self.context.messages.len().saturating_sub(2);
+        let asked = usize::try_from(pending.length()).unwrap_or(usize::MAX);
+        let asked = self.context.messages.len().saturating_sub(asked);
         let asked = self.context.messages[asked..].iter();
         self.rules
             .replay(asked.chain(&committed.messages).map(AsRef::as_ref));

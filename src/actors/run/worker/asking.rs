@@ -22,6 +22,8 @@ impl Turn {
         offer: Offer,
     ) -> Result<Answer, ModelError> {
         let model = self.house.providers.model(&self.context.config)?;
+        // The heartbeat loop sees to it itself.
+        let one_call = self.turn_loop != TurnLoop::Heartbeat && !self.parallel_calls();
         let (context, stream) = (&mut self.context, self.token_stream);
         let request = request::next(context, &self.rules, offer, stream);
         draft.step.timing.llm_request_start_ns = Some(epoch_nanos());
@@ -35,6 +37,8 @@ impl Turn {
             index: PieceIndex::default(),
             rules: &self.rules,
             waiting: &self.waiting,
+            one_call,
+            first_call: None,
             names: Vec::new(),
             waits: HashSet::new(),
         };
@@ -81,6 +85,9 @@ struct Deltas<'a> {
     index: PieceIndex,
     rules: &'a Rules,
     waiting: &'a HashSet<String>,
+    /// Of several calls only the first is kept (`step::next`), so no other is shown.
+    one_call: bool,
+    first_call: Option<String>,
     /// Of the calls so far.
     names: Vec<String>,
     /// Ids of the calls that wait.
@@ -105,7 +112,18 @@ impl Deltas<'_> {
         }
     }
 
+    fn is_dropped(&mut self, delta: &Delta) -> bool {
+        let (Delta::CallName { call_id, .. } | Delta::CallArguments { call_id, .. }) = delta else {
+            return false;
+        };
+        let first = self.first_call.get_or_insert_with(|| call_id.clone());
+        self.one_call && first != call_id
+    }
+
     fn tell(&mut self, delta: Delta) {
+        if self.is_dropped(&delta) {
+            return;
+        }
         let waits = self.waits(&delta);
         let frame = DeltaFrame {
             message_id: if waits { self.id.of_request() } else { self.id },
