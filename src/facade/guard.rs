@@ -3,8 +3,8 @@
 use super::Facade;
 use super::error::ApiError;
 use axum::extract::{Request, State};
+use axum::http::Uri;
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::IpAddr;
@@ -37,10 +37,10 @@ pub(super) async fn same_site(
     next: Next,
 ) -> Response {
     let settings = &facade.settings;
-    let visit = Visit::of(request.headers());
-    let known = visit.origin.is_some_and(|origin| {
-        let same = |known: &String| known == "*" || known.eq_ignore_ascii_case(origin);
-        settings.cors_origins.iter().any(same)
+    let visit = Visit::of(&request);
+    let known = settings.cors_origins.iter().any(|known| {
+        let same = |origin| known.eq_ignore_ascii_case(origin);
+        known == "*" || visit.origin.is_some_and(same)
     });
     let foreign = !request.method().is_safe() && visit.is_cross_site();
     let misled = settings.password.is_none() && visit.is_by_name();
@@ -61,12 +61,18 @@ struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    fn of(headers: &'a HeaderMap) -> Self {
+    fn of(request: &'a Request) -> Self {
+        let headers = request.headers();
         let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or(""));
         let origin = text("origin");
+        // HTTP/2 has it in the address of the request.
+        let authority = request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str());
         Self {
             origin,
-            host: text("host").unwrap_or_default(),
+            host: text("host").or(authority).unwrap_or_default(),
             by_browser: origin.is_some() || headers.contains_key("sec-fetch-site"),
         }
     }
