@@ -10,6 +10,13 @@ pub fn display(value: &Value) -> String {
     text
 }
 
+/// A text as a literal.
+pub fn quoted(text: &str) -> String {
+    let mut literal = String::new();
+    write_text(&mut literal, text);
+    literal
+}
+
 fn write_value(to: &mut String, value: &Value) {
     match value {
         Value::Null => to.push_str("None"),

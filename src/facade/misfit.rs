@@ -1,6 +1,7 @@
 //! A part of a request that does not fit the schema, and how a 422 tells of it: `detail` is the text of a list as Python
 //! prints one (wire-rules §1, 2).
 
+use crate::domain::display;
 use serde_json::Value;
 use std::fmt::{self, Display, Formatter};
 
@@ -192,32 +193,12 @@ fn separated(index: usize, into: &mut String) -> bool {
     room
 }
 
+/// As Python writes a text, cut.
 fn quoted(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') {
-        '"'
-    } else {
-        '\''
-    };
-    let mut shown = String::from(quote);
-    for (index, character) in text.chars().enumerate() {
-        match character {
-            _ if index == MOST_TEXT => {
-                shown.push_str("...");
-                break;
-            }
-            '\n' => shown.push_str("\\n"),
-            '\r' => shown.push_str("\\r"),
-            '\t' => shown.push_str("\\t"),
-            '\\' => shown.push_str("\\\\"),
-            _ if character == quote => shown.extend(['\\', quote]),
-            _ if character.is_ascii_control() => {
-                shown.push_str(&format!("\\x{:02x}", u32::from(character)));
-            }
-            _ => shown.push(character),
-        }
+    match text.char_indices().nth(MOST_TEXT) {
+        Some((at, _)) => display::quoted(&format!("{}...", &text[..at])),
+        None => display::quoted(text),
     }
-    shown.push(quote);
-    shown
 }
 
 #[cfg(test)]

@@ -263,14 +263,12 @@ impl<'d> Accumulator<'d> {
     fn unique(&self, id: &str) -> String {
         let same = self.calls.iter().filter(|call| call.given_id == id).count();
         let taken = |id: &str| self.calls.iter().any(|call| call.id == id);
-        let numbered = (same + 1..).map(|number| match number {
-            1 => id.to_owned(),
-            number => format!("{id}_{number}"),
-        });
-        numbered
-            .into_iter()
-            .find(|id| !taken(id))
-            .unwrap_or_else(new_call_id)
+        let (mut unique, mut number) = (id.to_owned(), same.max(1));
+        while taken(&unique) {
+            number += 1;
+            unique = format!("{id}_{number}");
+        }
+        unique
     }
 
     fn show(&mut self, at: usize) {
