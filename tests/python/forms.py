@@ -97,6 +97,16 @@ class Thread:
         return self.client.conversations.messages.create(self.conversation_id, **body)
 
 
+def active_run(thread):
+    """The run of a conversation that is under way, as soon as there is one."""
+    for _ in range(600):
+        runs = thread.client.runs.list(conversation_id=thread.conversation_id, active=True).items
+        if runs:
+            return runs[0]
+        time.sleep(0.02)
+    raise AssertionError("no run began")
+
+
 def ended(client, run_id):
     for _ in range(600):
         run = client.runs.retrieve(run_id)

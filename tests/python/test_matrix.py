@@ -6,7 +6,7 @@ import uuid
 
 import letta_client
 import pytest
-from forms import FORMS, Thread, ended
+from forms import FORMS, Thread, active_run, ended
 
 MODEL = "openai/scripted"
 
@@ -341,14 +341,12 @@ def test_two_conversations_of_one_agent_at_once(make, form):
 
     slow = threading.Thread(target=run, args=("slow", one, "[[silent:1500]] slow"))
     slow.start()
-    while not one.client.runs.list(conversation_id=one.conversation_id, active=True).items:
-        pass
+    active = active_run(one)
     run("quick", two, "quick")
     assert slow.is_alive() and turns["quick"].words() == "echo: quick"
     # The busy one refuses, naming its run.
     with pytest.raises(letta_client.ConflictError) as refused:
         one.take(form, "now")
-    [active] = one.client.runs.list(conversation_id=one.conversation_id, active=True).items
     assert refused.value.body["run_id"] == active.id
     slow.join()
     assert not failures and turns["slow"].words() == "echo: slow"
@@ -359,10 +357,7 @@ def test_a_conversation_is_cancelled(make, form):
     turns = []
     running = threading.Thread(target=lambda: turns.append(getattr(thread, form)(messages=[{"role": "user", "content": "[[silent:20000]] x"}])))
     running.start()
-    active = lambda: thread.client.runs.list(conversation_id=thread.conversation_id, active=True).items
-    while not active():
-        pass
-    [run] = active()
+    run = active_run(thread)
     assert thread.client.conversations.cancel(thread.conversation_id) == {run.id: "cancelled"}
     running.join()
     assert turns[0].stop == "cancelled" and ended(thread.client, run.id).status == "cancelled"

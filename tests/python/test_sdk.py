@@ -93,7 +93,7 @@ def test_a_tool_and_its_return(client, agent):
     assert types(answer.messages) == ["tool_call_message", "tool_return_message", "assistant_message"]
     call, end, _ = answer.messages
     assert end.status == "success" and end.tool_return == "Name: Ada\nLikes tea."
-    assert end.tool_call_id == call.tool_call.tool_call_id and end.otid.endswith("0") is not None
+    assert end.tool_call_id == call.tool_call.tool_call_id and end.otid.endswith("0")
     assert client.agents.blocks.retrieve("human", agent_id=agent.id).value == "Name: Ada\nLikes tea."
     failed = client.agents.messages.create(agent.id, messages=user('[[tool:memory_replace {"label":"human","old_string":"absent","new_string":"x"}]] e'))
     assert failed.messages[1].status == "error" and failed.messages[1].stderr[0].startswith("Error executing function memory_replace: ")

@@ -146,6 +146,15 @@ each('an answer in a form, by another model', () => make([], { model_settings })
 
 // ── conversations and compaction
 
+async function activeRun(conversation_id) {
+  for (let tries = 0; tries < 600; tries++) {
+    const [run] = await items(client.runs.list({ conversation_id, active: true }));
+    if (run) return run;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  throw new Error('no run began');
+}
+
 async function talking() {
   const thread = await make(['memory_insert']);
   const made = await client.conversations.create({ agent_id: thread.agent });
@@ -167,9 +176,7 @@ each('a conversation and its fork', talking, async (turn, thread, form) => {
 each('two conversations at once, and a cancel', talking, async (turn, thread, form) => {
   const other = await client.conversations.create({ agent_id: thread.agent });
   const slow = turn('[[silent:20000]] slow');
-  const active = () => items(client.runs.list({ conversation_id: thread.conversation, active: true }));
-  while ((await active()).length === 0);
-  const [run] = await active();
+  const run = await activeRun(thread.conversation);
   assert.equal((await take(form, { ...thread, conversation: other.id }, 'quick')).words, 'echo: quick');
   await assert.rejects(turn('now'), (error) => error.status === 409 && error.error.run_id === run.id);
   assert.deepEqual(await client.conversations.cancel(thread.conversation), { [run.id]: 'cancelled' });
