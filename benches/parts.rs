@@ -14,6 +14,7 @@ use greenroom::domain::frame::{DeltaFrame, Frame};
 use greenroom::domain::id::{AgentId, MessageId, RunId, StepId};
 use greenroom::domain::message::{Message, Part, Role, ToolCall};
 use greenroom::domain::model::{Answer, Delta, Finish, Trace, Usage};
+use greenroom::domain::page::{Order, Stretch};
 use greenroom::domain::step;
 use greenroom::domain::tokens::Counter;
 use greenroom::store::{Batch, Durability, Epoch, Store, StoreConfig};
@@ -96,7 +97,9 @@ fn history(criterion: &mut Criterion) {
     });
     criterion.bench_function("the last 100 of 10,000 messages", |bencher| {
         bencher.iter(|| {
-            let last = store.messages_back(agent, None).take(100);
+            let last = store
+                .messages(agent, Stretch::all(Order::Descending))
+                .take(100);
             assert_eq!(last.filter(Result::is_ok).count(), 100);
         });
     });

@@ -79,8 +79,11 @@ pub enum Refused {
     Overloaded,
     #[error("agent {agent} is out of service after repeated crashes: {reason}")]
     Faulted { agent: AgentId, reason: String },
-    #[error("part of the memory of agent {agent} cannot be read: {detail}")]
-    Damaged { agent: AgentId, detail: String },
+    #[error("part of the memory{} cannot be read: {detail}", of(*.agent))]
+    Damaged {
+        agent: Option<AgentId>,
+        detail: String,
+    },
     /// A model call outside of any run gave no answer; in the provider's words.
     #[error("{0}")]
     Model(String),
@@ -133,13 +136,14 @@ impl Refused {
     }
 }
 
+fn of(agent: Option<AgentId>) -> String {
+    agent.map_or_else(String::new, |agent| format!(" of agent {agent}"))
+}
+
 impl From<ReadError> for Refused {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::Damaged {
-                agent: Some(agent),
-                detail,
-            } => Self::Damaged { agent, detail },
+            ReadError::Damaged { agent, detail } => Self::Damaged { agent, detail },
             other => Self::Internal(other.to_string()),
         }
     }

@@ -9,7 +9,7 @@ use super::house::House;
 use super::tree::Hung;
 use crate::domain::clock;
 use crate::domain::id::{AgentId, RunId};
-use crate::domain::page::Order;
+use crate::domain::page::{Order, Stretch};
 use crate::store::{Batch, Swept};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use std::sync::Arc;
@@ -108,7 +108,7 @@ impl State {
         );
         let look = move || {
             let mut old = Vec::new();
-            for run in store.runs(None, Order::Ascending, past)? {
+            for run in store.runs(None, Stretch::past(Order::Ascending, past))? {
                 let run = run?;
                 if run.completed_at.is_none_or(|end| end > cutoff) {
                     break;
@@ -133,7 +133,7 @@ impl State {
     async fn idempotency(&mut self) -> Result<(), String> {
         let (store, past, now) = (self.house.store.clone(), self.past_agent, clock::now());
         let look = move || {
-            let agents = store.agents_by_created(Order::Ascending, past)?;
+            let agents = store.agents_by_created(Stretch::past(Order::Ascending, past))?;
             let agents: Vec<AgentId> = agents.take(AGENTS_A_ROUND).collect::<Result<_, _>>()?;
             let mut batch = Batch::shared();
             for agent in &agents {

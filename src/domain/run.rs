@@ -664,7 +664,22 @@ pub struct RunFilter {
     pub statuses: Vec<RunStatus>,
     pub background: Option<bool>,
     pub stop_reason: Option<StopReason>,
-    pub conversation_id: Option<ConversationId>,
+    pub lane: Option<LaneId>,
+}
+
+impl RunFilter {
+    /// Whether only runs without an end are wanted.
+    pub fn is_of_active(&self) -> bool {
+        !self.statuses.is_empty() && !self.statuses.iter().any(|status| status.is_final())
+    }
+
+    /// The agent, if it is one.
+    pub fn only_agent(&self) -> Option<AgentId> {
+        match self.agent_ids.as_slice() {
+            [agent] => Some(*agent),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -9,6 +9,8 @@ use super::Facade;
 use super::error::ApiError;
 use crate::domain::id::{BadId, UserId};
 use axum::body::Bytes;
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
@@ -64,6 +66,35 @@ fn is_v1_agent(agent: &str) -> bool {
     version.is_some_and(|version| version.starts_with("1."))
 }
 
+/// Texts from the path, in its order.
+#[derive(Debug, Clone)]
+pub(crate) struct InPath<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Facade> for InPath<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, facade: &Facade) -> Result<Self, ApiError> {
+        let read = Path::<T>::from_request_parts(parts, facade).await;
+        read.map(|Path(value)| Self(value)).map_err(unreadable)
+    }
+}
+
+/// A path that is no text.
+fn unreadable(rejection: PathRejection) -> ApiError {
+    let told = rejection.body_text();
+    match rejection {
+        PathRejection::FailedToDeserializePathParams(error) => match error.into_kind() {
+            ErrorKind::InvalidUtf8InPathParam { key } => {
+                let message =
+                    "Input should be a valid string, unable to parse raw data as a unicode string";
+                ApiError::invalid(&["path", &key], "string_unicode", message, Value::Null)
+            }
+            _ => ApiError::invalid(&["path"], "value_error", told, Value::Null),
+        },
+        _ => ApiError::invalid(&["path"], "value_error", told, Value::Null),
+    }
+}
+
 /// One id from the path.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PathId<T>(pub(crate) T);
@@ -72,12 +103,9 @@ impl<T: FromStr<Err = BadId> + Send> FromRequestParts<Facade> for PathId<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, facade: &Facade) -> Result<Self, ApiError> {
-        let pairs = Path::<Vec<(String, String)>>::from_request_parts(parts, facade).await;
-        let pairs = pairs.map_err(|error| {
-            ApiError::invalid(&["path"], "value_error", error.body_text(), Value::Null)
-        })?;
+        let InPath(pairs) =
+            InPath::<Vec<(String, String)>>::from_request_parts(parts, facade).await?;
         let (name, text) = pairs
-            .0
             .into_iter()
             .next()
             .ok_or_else(|| ApiError::not_found("path parameter not found"))?;

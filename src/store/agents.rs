@@ -2,14 +2,14 @@
 
 use super::batch::{Batch, Op, Unsealed};
 use super::codec::{Kind, Stored, Unreadable};
-use super::keys::{self, Key, KeyRange, list};
+use super::keys::{self, list};
 use super::models::{EmbeddingConfigV1, LlmConfigV1, ResponseFormatV1};
 use super::record::{Record, record};
 use super::seal::Sealed;
 use super::{ReadError, Store, bad_entry, disk};
 use crate::domain::agent::{Agent, AgentType, CompactionMode, CompactionSettings, Secret};
 use crate::domain::id::AgentId;
-use crate::domain::page::Order;
+use crate::domain::page::{Order, Stretch};
 use crate::domain::tool::{ChildArgs, ToolRule, ToolRuleKind};
 use bincode::{Decode, Encode};
 use jiff::Timestamp;
@@ -203,22 +203,16 @@ impl Store {
         self.disk().holds(&keys::tombstone(id))
     }
 
-    /// Ids of all agents by time of creation, strictly past `past` in this order. An unknown `past` is ignored.
+    /// Ids of all agents by time of creation.
     pub fn agents_by_created(
         &self,
-        order: Order,
-        past: Option<AgentId>,
+        stretch: Stretch<AgentId>,
     ) -> Result<impl Iterator<Item = Result<AgentId, ReadError>> + use<>, ReadError> {
-        let past = match past {
-            Some(id) => self
-                .agent(id)?
-                .map(|agent| keys::listed(list::AGENTS, agent.created_at, id.bytes())),
-            None => None,
-        };
-        let entries = self
-            .disk()
-            .scan(past_key(keys::whole_list(list::AGENTS), order, past), order);
-        Ok(entries.map(|entry| {
+        let entries = self.stretch(keys::whole_list(list::AGENTS), stretch, |id| {
+            let agent = self.agent(id)?;
+            Ok(agent.map(|agent| keys::listed(list::AGENTS, agent.created_at, id.bytes())))
+        });
+        Ok(entries?.map(|entry| {
             let (key, _) = entry?;
             keys::last_id(&key)
                 .map(AgentId::from_bytes)
@@ -240,14 +234,5 @@ impl Store {
                 })
             })
             .collect()
-    }
-}
-
-/// The part of a list that lies strictly past `key` in this order.
-pub(super) fn past_key(range: KeyRange, order: Order, key: Option<Key>) -> KeyRange {
-    match (key, order) {
-        (None, _) => range,
-        (Some(key), Order::Ascending) => range.after(&key),
-        (Some(key), Order::Descending) => range.before(&key),
     }
 }

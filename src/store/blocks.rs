@@ -1,7 +1,6 @@
 //! Blocks and their links. A block's version stands in a small record of its own, so that comparing costs little
 //! (decisions 32 and 33).
 
-use super::agents::past_key;
 use super::batch::{Batch, Condition, Op};
 use super::codec::{Kind, Stored, Unreadable};
 use super::disk::Disk;
@@ -10,7 +9,7 @@ use super::record::{Record, record};
 use super::{ReadError, Store, bad_entry};
 use crate::domain::block::{Block, BlockLink};
 use crate::domain::id::{AgentId, BlockId};
-use crate::domain::page::Order;
+use crate::domain::page::{Order, Stretch};
 use bincode::{Decode, Encode};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -211,30 +210,24 @@ impl Store {
         agents(self.disk(), block).collect()
     }
 
-    /// Blocks by time of creation, strictly past `past` in this order. An unknown `past` is ignored.
+    /// Blocks by time of creation.
     pub fn blocks_by_created(
         &self,
-        order: Order,
-        past: Option<BlockId>,
+        stretch: Stretch<BlockId>,
     ) -> Result<impl Iterator<Item = Result<Block, ReadError>> + use<>, ReadError> {
-        let past = match past {
-            Some(id) => self
-                .block(id)?
-                .map(|block| keys::listed(list::BLOCKS, block.created_at, block.id.bytes())),
-            None => None,
-        };
+        let entries = self.stretch(keys::whole_list(list::BLOCKS), stretch, |id| {
+            let block = self.block(id)?;
+            Ok(block.map(|block| keys::listed(list::BLOCKS, block.created_at, id.bytes())))
+        });
         let store = self.clone();
-        Ok(self
-            .disk()
-            .scan(past_key(keys::whole_list(list::BLOCKS), order, past), order)
-            .filter_map(move |entry| {
-                let block = entry.and_then(|(key, _)| {
-                    let id = keys::last_id(&key)
-                        .map(BlockId::from_bytes)
-                        .ok_or_else(|| bad_entry(&key))?;
-                    store.block(id)
-                });
-                block.transpose()
-            }))
+        Ok(entries?.filter_map(move |entry| {
+            let block = entry.and_then(|(key, _)| {
+                let id = keys::last_id(&key)
+                    .map(BlockId::from_bytes)
+                    .ok_or_else(|| bad_entry(&key))?;
+                store.block(id)
+            });
+            block.transpose()
+        }))
     }
 }

@@ -4,7 +4,6 @@
 //! messages of another thread as members; each such loan is noted by message, so that a message goes only with the last
 //! conversation that has it.
 
-use super::agents::past_key;
 use super::batch::Batch;
 use super::codec::{Kind, Stored};
 use super::heads::WindowV1;
@@ -16,7 +15,7 @@ use crate::domain::conversation::{Conversation, SentSettings};
 use crate::domain::id::{AgentId, ConversationId};
 use crate::domain::message::Message;
 use crate::domain::model::ModelSettings;
-use crate::domain::page::Order;
+use crate::domain::page::{Order, Stretch};
 use bincode::{Decode, Encode};
 
 record! {
@@ -178,38 +177,29 @@ impl Store {
         self.disk().record(&keys::conversation(agent, id))
     }
 
-    /// Conversations of one agent or of all, by time of creation, strictly past `past` in this order. An unknown `past`
-    /// is ignored. Those of deleted agents are left out.
+    /// Conversations of one agent or of all, by time of creation. Those of deleted agents are left out.
     pub fn conversations(
         &self,
         agent: Option<AgentId>,
-        order: Order,
-        past: Option<ConversationId>,
+        stretch: Stretch<ConversationId>,
     ) -> Result<impl Iterator<Item = Result<Conversation, ReadError>> + use<>, ReadError> {
-        let past = match past {
-            Some(id) => self.conversation(id)?,
-            None => None,
-        };
         let range = match agent {
-            Some(agent) => {
-                let past = past
-                    .filter(|past| past.agent_id == agent)
-                    .map(|past| keys::conversation_by_time(agent, past.created_at, past.id));
-                past_key(
-                    keys::section(agent, section::CONVERSATION_BY_TIME),
-                    order,
-                    past,
-                )
-            }
-            None => {
-                let past = past.map(|past| {
-                    keys::listed(list::CONVERSATIONS, past.created_at, past.id.bytes())
-                });
-                past_key(keys::whole_list(list::CONVERSATIONS), order, past)
-            }
+            Some(agent) => keys::section(agent, section::CONVERSATION_BY_TIME),
+            None => keys::whole_list(list::CONVERSATIONS),
         };
+        let entries = self.stretch(range, stretch, |id| {
+            Ok(self.conversation(id)?.and_then(|found| match agent {
+                Some(agent) if agent != found.agent_id => None,
+                Some(agent) => Some(keys::conversation_by_time(agent, found.created_at, id)),
+                None => Some(keys::listed(
+                    list::CONVERSATIONS,
+                    found.created_at,
+                    id.bytes(),
+                )),
+            }))
+        })?;
         let store = self.clone();
-        Ok(self.disk().scan(range, order).filter_map(move |entry| {
+        Ok(entries.filter_map(move |entry| {
             let conversation = entry.and_then(|(key, value)| {
                 let agent = match agent {
                     Some(agent) => *agent.bytes(),
@@ -225,29 +215,27 @@ impl Store {
         }))
     }
 
-    /// The sequences of all members by position, strictly past `past` in this order.
+    /// The sequences of all members, by position.
     pub fn members(
         &self,
         agent: AgentId,
         id: ConversationId,
-        order: Order,
-        past: Option<u64>,
+        positions: Stretch<u64>,
     ) -> impl Iterator<Item = Result<u64, ReadError>> + use<> {
-        let members = self.placed_members(agent, id, order, past);
+        let members = self.placed_members(agent, id, positions);
         members.map(|member| Ok(member?.sequence))
     }
 
-    /// All members by position, strictly past `past` in this order.
+    /// All members, by position.
     pub fn placed_members(
         &self,
         agent: AgentId,
         id: ConversationId,
-        order: Order,
-        past: Option<u64>,
+        positions: Stretch<u64>,
     ) -> impl Iterator<Item = Result<Member, ReadError>> + use<> {
-        let past = past.map(|position| keys::member(agent, id, position));
-        let range = past_key(keys::members(agent, id), order, past);
-        self.disk().scan(range, order).map(|entry| {
+        let keys = positions.map(|position| keys::member(agent, id, position));
+        let range = keys::members(agent, id).stretch(&keys);
+        self.disk().scan(range, keys.order).map(|entry| {
             let (key, value) = entry?;
             let place = keys::last_number(&key).zip(keys::last_number(&value));
             let (position, sequence) = place.ok_or_else(|| bad_entry(&key))?;

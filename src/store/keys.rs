@@ -33,6 +33,7 @@
 //! the section set and a piece number (2 bytes) behind (`pieces.rs`): inside its owner's range, met by no scan of records.
 
 use crate::domain::id::{AgentId, BlockId, ConversationId, MessageId, ProviderId, RunId, StepId};
+use crate::domain::page::{Order, Stretch};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
@@ -122,6 +123,22 @@ impl KeyRange {
     pub(super) fn before(mut self, key: &[u8]) -> Self {
         self.to = key.to_vec();
         self
+    }
+
+    /// Only the stretch between its ends.
+    pub(super) fn stretch(self, stretch: &Stretch<Key>) -> Self {
+        let (above, below) = match stretch.order {
+            Order::Ascending => (&stretch.past, &stretch.until),
+            Order::Descending => (&stretch.until, &stretch.past),
+        };
+        let range = match above {
+            Some(key) => self.after(key),
+            None => self,
+        };
+        match below {
+            Some(key) => range.before(key),
+            None => range,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -11,7 +11,7 @@ use crate::domain::id::{AgentId, MessageId, RunId};
 use crate::domain::message::{
     Approval, Image, Message, Part, Role, ToolCall, ToolOutput, ToolReturn, ToolStatus,
 };
-use crate::domain::page::Order;
+use crate::domain::page::{Order, Stretch};
 use bincode::{Decode, Encode};
 
 record! {
@@ -298,32 +298,15 @@ impl Store {
         })
     }
 
-    /// All messages before `before` (or all there are), newest first.
-    pub fn messages_back(
+    /// Messages by their sequence.
+    pub fn messages(
         &self,
         agent: AgentId,
-        before: Option<u64>,
+        sequences: Stretch<u64>,
     ) -> impl Iterator<Item = Result<Message, ReadError>> + use<> {
-        let all = keys::section(agent, section::MESSAGE);
-        let range = match before {
-            Some(before) => all.before(&keys::message(agent, before)),
-            None => all,
-        };
-        self.disk().records(range, Order::Descending)
-    }
-
-    /// All messages after `after` (or all there are), oldest first.
-    pub fn messages_forward(
-        &self,
-        agent: AgentId,
-        after: Option<u64>,
-    ) -> impl Iterator<Item = Result<Message, ReadError>> + use<> {
-        let all = keys::section(agent, section::MESSAGE);
-        let range = match after {
-            Some(after) => all.after(&keys::message(agent, after)),
-            None => all,
-        };
-        self.disk().records(range, Order::Ascending)
+        let range = keys::section(agent, section::MESSAGE);
+        let keys = sequences.map(|sequence| keys::message(agent, sequence));
+        self.disk().records(range.stretch(&keys), keys.order)
     }
 
     /// Everything a run has stored, its inputs included, oldest first.

@@ -1,9 +1,10 @@
 //! Questions that take more than one record to answer.
 
-use super::keys::{self, list, section};
+use super::disk::Scan;
+use super::keys::{self, Key, KeyRange, list, section};
 use super::{CallbackEntry, ReadError, Store, bad_entry};
 use crate::domain::id::{AgentId, RunId};
-use crate::domain::page::Order;
+use crate::domain::page::{Order, Stretch};
 use crate::domain::run::Run;
 use jiff::Timestamp;
 
@@ -13,9 +14,20 @@ impl Store {
         Ok(self.disk().holds(&keys::settings(id))? && !self.is_buried(id)?)
     }
 
+    /// The entries of a stretch of an index; `key` finds the entry that an end names.
+    pub(super) fn stretch<Id>(
+        &self,
+        index: KeyRange,
+        stretch: Stretch<Id>,
+        key: impl Fn(Id) -> Result<Option<Key>, ReadError>,
+    ) -> Result<Scan, ReadError> {
+        let stretch = stretch.try_map(key)?;
+        Ok(self.disk().scan(index.stretch(&stretch), stretch.order))
+    }
+
     /// The agent's newest runs, newest first.
     pub fn recent_runs(&self, agent: AgentId, most: usize) -> Result<Vec<Run>, ReadError> {
-        self.runs(Some(agent), Order::Descending, None)?
+        self.runs(Some(agent), Stretch::all(Order::Descending))?
             .take(most)
             .collect()
     }
@@ -23,15 +35,21 @@ impl Store {
     /// The agent's runs that have no end.
     pub fn active_runs_of(&self, agent: AgentId) -> Result<Vec<Run>, ReadError> {
         let mut runs = Vec::new();
-        for entry in self
-            .disk()
-            .scan(keys::list_of_agent(list::ACTIVE, agent), Order::Ascending)
-        {
-            let (key, _) = entry?;
-            let (_, run) = keys::agent_and_run(&key).ok_or_else(|| bad_entry(&key))?;
+        for run in self.active_run_ids(agent)? {
             runs.extend(self.run_of(agent, run)?);
         }
         Ok(runs)
+    }
+
+    pub fn active_run_ids(&self, agent: AgentId) -> Result<Vec<RunId>, ReadError> {
+        let range = keys::list_of_agent(list::ACTIVE, agent);
+        let entries = self.disk().scan(range, Order::Ascending);
+        let ids = entries.map(|entry| {
+            let (key, _) = entry?;
+            let place = keys::agent_and_run(&key);
+            place.map(|(_, run)| run).ok_or_else(|| bad_entry(&key))
+        });
+        ids.collect()
     }
 
     /// The number of the last stored frame of a run; 0 when there is none.

@@ -1,6 +1,5 @@
 //! Runs: their records, the lists of them, and which of them have no end yet.
 
-use super::agents::past_key;
 use super::batch::Batch;
 use super::codec::{Kind, Stored};
 use super::keys::{self, list, section};
@@ -9,7 +8,7 @@ use super::models::{LlmConfigV1, ModelErrorClassV1, UsageV1};
 use super::record::record;
 use super::{ReadError, Store, bad_entry};
 use crate::domain::id::{AgentId, RunId};
-use crate::domain::page::Order;
+use crate::domain::page::{Order, Stretch};
 use crate::domain::run::{
     Callback, ErrorClass, Input, InputRole, Run, RunError, RunOptions, RunStatus, StopReason,
     StreamMode, View,
@@ -254,32 +253,25 @@ impl Store {
             .ok_or_else(|| bad_entry(&key))
     }
 
-    /// Runs of one agent or of all, by time of acceptance, strictly past `past` in this order. An unknown `past` is
-    /// ignored. Runs of deleted agents are left out.
+    /// Runs of one agent or of all, by time of acceptance. Runs of deleted agents are left out.
     pub fn runs(
         &self,
         agent: Option<AgentId>,
-        order: Order,
-        past: Option<RunId>,
+        stretch: Stretch<RunId>,
     ) -> Result<impl Iterator<Item = Result<Run, ReadError>> + use<>, ReadError> {
-        let past = match past {
-            Some(id) => self.run(id)?,
-            None => None,
-        };
         let range = match agent {
-            Some(agent) => {
-                let past = past
-                    .filter(|run| run.agent_id == agent)
-                    .map(|run| keys::run_by_time(agent, run.created_at, run.id));
-                past_key(keys::section(agent, section::RUN_BY_TIME), order, past)
-            }
-            None => {
-                let past = past.map(|run| keys::listed(list::RUNS, run.created_at, run.id.bytes()));
-                past_key(keys::whole_list(list::RUNS), order, past)
-            }
+            Some(agent) => keys::section(agent, section::RUN_BY_TIME),
+            None => keys::whole_list(list::RUNS),
         };
+        let entries = self.stretch(range, stretch, |id| {
+            Ok(self.run(id)?.and_then(|run| match agent {
+                Some(agent) if agent != run.agent_id => None,
+                Some(agent) => Some(keys::run_by_time(agent, run.created_at, id)),
+                None => Some(keys::listed(list::RUNS, run.created_at, id.bytes())),
+            }))
+        })?;
         let store = self.clone();
-        Ok(self.disk().scan(range, order).filter_map(move |entry| {
+        Ok(entries.filter_map(move |entry| {
             let run = entry.and_then(|(key, value)| store.listed_run(agent, &key, &value));
             run.transpose()
         }))

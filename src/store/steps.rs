@@ -1,6 +1,5 @@
 //! Steps: one record each model call.
 
-use super::agents::past_key;
 use super::batch::Batch;
 use super::codec::{self, Kind, Stored, Unreadable};
 use super::keys::{self, list, section};
@@ -9,7 +8,7 @@ use super::record::{Record, record};
 use super::runs::{RunErrorV1, StopReasonV1};
 use super::{ReadError, Store, bad_entry};
 use crate::domain::id::{AgentId, RunId, StepId};
-use crate::domain::page::Order;
+use crate::domain::page::{Order, Stretch};
 use crate::domain::run::{Feedback, Step, StepStatus, StepTiming};
 use bincode::{Decode, Encode};
 
@@ -197,33 +196,25 @@ impl Store {
             .collect()
     }
 
-    /// Steps of one agent or of all, by time, strictly past `past` in this order. An unknown `past` is ignored. Steps
-    /// of deleted agents are left out.
+    /// Steps of one agent or of all, by time. Steps of deleted agents are left out.
     pub fn steps(
         &self,
         agent: Option<AgentId>,
-        order: Order,
-        past: Option<StepId>,
+        stretch: Stretch<StepId>,
     ) -> Result<impl Iterator<Item = Result<Step, ReadError>> + use<>, ReadError> {
-        let past = match past {
-            Some(id) => self.step(id)?,
-            None => None,
-        };
         let range = match agent {
-            Some(agent) => {
-                let past = past
-                    .filter(|step| step.agent_id == agent)
-                    .map(|step| keys::step_by_time(agent, step.created_at, step.id));
-                past_key(keys::section(agent, section::STEP_BY_TIME), order, past)
-            }
-            None => {
-                let past =
-                    past.map(|step| keys::listed(list::STEPS, step.created_at, step.id.bytes()));
-                past_key(keys::whole_list(list::STEPS), order, past)
-            }
+            Some(agent) => keys::section(agent, section::STEP_BY_TIME),
+            None => keys::whole_list(list::STEPS),
         };
+        let entries = self.stretch(range, stretch, |id| {
+            Ok(self.step(id)?.and_then(|step| match agent {
+                Some(agent) if agent != step.agent_id => None,
+                Some(agent) => Some(keys::step_by_time(agent, step.created_at, id)),
+                None => Some(keys::listed(list::STEPS, step.created_at, id.bytes())),
+            }))
+        })?;
         let store = self.clone();
-        Ok(self.disk().scan(range, order).filter_map(move |entry| {
+        Ok(entries.filter_map(move |entry| {
             let step = entry.and_then(|(key, value)| {
                 let id = keys::last_id(&key)
                     .map(StepId::from_bytes)

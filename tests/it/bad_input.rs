@@ -488,6 +488,30 @@ async fn a_wrong_field_is_told_by_type_place_and_value() {
             "'input': 'boredom'",
         ),
         (
+            "/v1/runs/?agent_ids=agent-1".to_owned(),
+            "string_pattern_mismatch",
+            "('query', 'agent_ids', 0)",
+            "'input': 'agent-1'",
+        ),
+        (
+            "/v1/runs/%FF".to_owned(),
+            "string_unicode",
+            "('path', 'run_id')",
+            "'input': None",
+        ),
+        (
+            "/v1/conversations/%FF".to_owned(),
+            "string_unicode",
+            "('path', 'conversation_id')",
+            "'input': None",
+        ),
+        (
+            format!("/v1/agents/{agent}/core-memory/blocks/%FF"),
+            "string_unicode",
+            "('path', 'block_label')",
+            "'input': None",
+        ),
+        (
             "/v1/agents/?include=agent.nothing".to_owned(),
             "literal_error",
             "('query', 'include')",

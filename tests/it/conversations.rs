@@ -225,7 +225,20 @@ async fn threads_of_one_agent_do_not_see_each_other() {
     let path = format!("/v1/conversations/{one}/messages?order=asc&after={before}");
     assert_eq!(world.get(&path).await, json!(said[4..]));
 
-    // The agent's lists, by thread.
+    let unknown = "message-00000000-0000-4000-8000-000000000001";
+    let path = format!("/v1/conversations/{one}/messages?order=asc&limit=2&before={unknown}");
+    assert_eq!(world.get(&path).await, json!(said[..2]));
+
+    // The agent's lists, by thread: oldest first, cursors by age.
+    let path = format!("/v1/agents/{agent}/messages?conversation_id={one}");
+    assert_eq!(world.get(&path).await, json!(said));
+    let newest = world.get(&format!("{path}&limit=2")).await;
+    assert_eq!(newest, json!(said[said.len() - 2..]));
+    let between = format!(
+        "{path}&after={}&before={before}",
+        said[0]["id"].as_str().unwrap()
+    );
+    assert_eq!(world.get(&between).await, json!(said[1..3]));
     let agents = async |thread: &str| {
         let path = format!("/v1/agents/{agent}/messages?conversation_id={thread}");
         world.get(&path).await.as_array().unwrap().len()
@@ -235,6 +248,8 @@ async fn threads_of_one_agent_do_not_see_each_other() {
     assert_eq!(world.get(&path).await.as_array().unwrap().len(), 3);
     let path = format!("/v1/conversations/{agent}/messages");
     assert_eq!(world.get(&path).await.as_array().unwrap().len(), 3);
+    let runs = world.get("/v1/runs/?conversation_id=default").await;
+    assert_eq!(runs.as_array().unwrap().len(), 1);
     let runs = world.get(&format!("/v1/runs/?conversation_id={one}")).await;
     let runs = runs.as_array().unwrap();
     assert_eq!(runs.len(), 3);

@@ -10,6 +10,7 @@ use crate::domain::clock;
 use crate::domain::id::{MessageId, RunId};
 use crate::domain::message::{Message, Part, Role};
 use crate::domain::model::Usage;
+use crate::domain::page::{Order, Stretch};
 use crate::domain::run::{
     Answers, Callback, ErrorClass, Inbox, Input, InputRole, LaneId, Phase, Progress, Run, RunError,
     RunRequest, RunStatus, Task,
@@ -270,7 +271,7 @@ impl State {
         let mut newest = self
             .house
             .store
-            .messages_back(self.id(), None)
+            .messages(self.id(), Stretch::all(Order::Descending))
             .take(SEARCHED);
         newest.find_map(|message| {
             message.ok().filter(|message| {

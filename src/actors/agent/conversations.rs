@@ -16,7 +16,7 @@ use crate::domain::history::Head;
 use crate::domain::history::Window;
 use crate::domain::id::{AgentId, BlockId, ConversationId, RunId, UserId};
 use crate::domain::message::{Message, Part, Role};
-use crate::domain::page::Order;
+use crate::domain::page::{Order, Stretch};
 use crate::domain::prompt::{self, PromptInput};
 use crate::domain::run::{End, LaneId, StopReason};
 use crate::store::{Batch, Member, Store};
@@ -273,7 +273,7 @@ impl State {
     pub(super) fn all_isolated(&self) -> Result<Vec<BlockId>, InFlight> {
         let store = &self.house.store;
         let mut blocks = Vec::new();
-        for conversation in store.conversations(Some(self.id()), Order::Ascending, None)? {
+        for conversation in store.conversations(Some(self.id()), Stretch::all(Order::Ascending))? {
             blocks.append(&mut conversation?.isolated_blocks);
         }
         Ok(blocks)
@@ -359,7 +359,7 @@ fn doomed(
     default: &Window,
     past: Option<u64>,
 ) -> Result<Doomed, Refused> {
-    let members = store.placed_members(agent, id, Order::Ascending, past);
+    let members = store.placed_members(agent, id, Stretch::past(Order::Ascending, past));
     let members: Vec<Member> = members.take(DELETED_AT_ONCE).collect::<Result<_, _>>()?;
     let mut gone = Vec::new();
     for Member { sequence, .. } in &members {

@@ -104,7 +104,7 @@ fn read(house: &House, id: AgentId) -> Result<Loaded, Refused> {
     let store = &house.store;
     let settings = store.agent(id)?.ok_or(Refused::NoSuchAgent(id))?;
     let head = store.head(id)?.ok_or_else(|| Refused::Damaged {
-        agent: id,
+        agent: Some(id),
         detail: "its head record is missing".to_owned(),
     })?;
     let window = context(house, id, &head.default_lane)?;
@@ -114,7 +114,10 @@ fn read(house: &House, id: AgentId) -> Result<Loaded, Refused> {
             window.len(),
             head.default_lane.len()
         );
-        return Err(Refused::Damaged { agent: id, detail });
+        return Err(Refused::Damaged {
+            agent: Some(id),
+            detail,
+        });
     }
     let inboxes = store.inbox(id)?;
     let recent = store

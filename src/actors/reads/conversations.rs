@@ -1,15 +1,15 @@
 //! Conversations, what was said in them, and the runs by which a client finds its stream again.
 
-use super::{Reads, own, start, walk};
+use super::{Reads, sound};
 use crate::actors::house::House;
 use crate::actors::refused::Refused;
 use crate::domain::clock;
 use crate::domain::conversation::{Conversation, ConversationFilter, ConversationOrder};
 use crate::domain::id::{AgentId, ConversationId, MessageId, RunId};
 use crate::domain::message::Message;
-use crate::domain::page::{Order, Page};
+use crate::domain::page::{Order, Page, Stretch};
 use crate::domain::run::{LaneId, Run};
-use crate::store::Store;
+use crate::store::{ReadError, Store};
 
 /// A conversation as it is shown.
 #[derive(Debug, Clone)]
@@ -26,6 +26,14 @@ pub struct ThreadPage {
     pub page: Page<MessageId>,
     pub group_id: Option<String>,
     pub include_errors: bool,
+}
+
+impl ThreadPage {
+    fn keeps(&self, message: &Message) -> bool {
+        let group = self.group_id.as_ref();
+        (self.include_errors || !message.is_err)
+            && group.is_none_or(|group| message.group_id.as_ref() == Some(group))
+    }
 }
 
 /// Hours in which a run is found by an `otid` that it accepted: longer than frames are kept, so that a client is told that
@@ -59,11 +67,11 @@ impl Reads {
     ) -> Result<Vec<ConversationView>, Refused> {
         self.read(move |house| {
             let found = if order_by == ConversationOrder::CreatedAt {
-                let all = house
-                    .store
-                    .conversations(filter.agent_id, page.order, start(&page))?;
-                let keep = |conversation: &Conversation| Ok(filter.keeps(conversation));
-                walk(all.map(own), &page, |conversation| conversation.id, keep)?
+                let store = &house.store;
+                let page =
+                    page.known(|id| Ok::<_, ReadError>(store.conversation(id)?.is_some()))?;
+                let all = store.conversations(filter.agent_id, page.stretch())?;
+                page.take(all.filter_map(sound), |found| Ok(filter.keeps(found)))?
             } else {
                 sorted(&house.store, &filter, order_by, &page)?
             };
@@ -84,7 +92,7 @@ impl Reads {
         self.read(move |house| {
             let conversation = house.store.conversation(id)?;
             let conversation = conversation.ok_or(Refused::NoSuchConversation(id))?;
-            messages(&house.store, &conversation, &page)
+            Ok(messages(&house.store, &conversation, &page)?)
         })
         .await
     }
@@ -98,7 +106,10 @@ impl Reads {
     ) -> Result<Option<RunId>, Refused> {
         self.read(move |house| {
             let now = clock::now();
-            for run in house.store.runs(Some(agent), Order::Descending, None)? {
+            for run in house
+                .store
+                .runs(Some(agent), Stretch::all(Order::Descending))?
+            {
                 let run = run?;
                 if now.duration_since(run.created_at).as_hours() >= OTID_HOURS {
                     break;
@@ -151,7 +162,10 @@ fn sorted(
         ConversationOrder::LastMessageAt => conversation.last_message_at,
     };
     let mut found = Vec::new();
-    for conversation in store.conversations(filter.agent_id, Order::Ascending, None)? {
+    for conversation in store
+        .conversations(filter.agent_id, Stretch::all(Order::Ascending))?
+        .filter_map(sound)
+    {
         let conversation = conversation?;
         if filter.keeps(&conversation) {
             found.push(conversation);
@@ -168,26 +182,22 @@ fn sorted(
 fn messages(
     store: &Store,
     conversation: &Conversation,
-    page: &ThreadPage,
-) -> Result<Vec<Message>, Refused> {
+    shown: &ThreadPage,
+) -> Result<Vec<Message>, ReadError> {
     let agent = conversation.agent_id;
-    let order = page.page.order;
-    // Where the walk begins; a cursor counted back from is cut out of what was walked.
-    let after = match start(&page.page) {
-        Some(id) => position(store, conversation, id)?,
-        None => None,
-    };
-    let members = store.members(agent, conversation.id, order, after);
+    let page = shown
+        .page
+        .clone()
+        .known(|id| Ok::<_, ReadError>(position(store, conversation, id)?.is_some()))?;
+    let positions = page
+        .stretch()
+        .try_map(|id| position(store, conversation, id))?;
+    let members = store.members(agent, conversation.id, positions);
     let read = members.filter_map(|sequence| {
         let message = sequence.and_then(|sequence| store.message_at(agent, sequence));
-        message.map_err(Refused::from).transpose()
+        message.transpose()
     });
-    let keep = |message: &Message| {
-        let group = page.group_id.as_ref();
-        Ok((page.include_errors || !message.is_err)
-            && group.is_none_or(|group| message.group_id.as_ref() == Some(group)))
-    };
-    walk(read, &page.page, |message| message.id, keep)
+    page.take(read, |message| Ok(shown.keeps(message)))
 }
 
 /// The position of a message in the lists of the conversation, if it is one of them.
@@ -195,7 +205,7 @@ fn position(
     store: &Store,
     conversation: &Conversation,
     id: MessageId,
-) -> Result<Option<u64>, Refused> {
+) -> Result<Option<u64>, ReadError> {
     let located = store.message_location(id)?;
     let sequence = located
         .filter(|(agent, _)| *agent == conversation.agent_id)
@@ -204,12 +214,8 @@ fn position(
         return Ok(None);
     };
     let position = conversation.position(sequence);
-    let mut members = store.members(
-        conversation.agent_id,
-        conversation.id,
-        Order::Ascending,
-        position.checked_sub(1),
-    );
+    let from_it = Stretch::past(Order::Ascending, position.checked_sub(1));
+    let mut members = store.members(conversation.agent_id, conversation.id, from_it);
     let is_member = matches!(members.next(), Some(Ok(found)) if found == sequence);
     Ok(is_member.then_some(position))
 }

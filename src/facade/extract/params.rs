@@ -155,18 +155,14 @@ impl Params {
     }
 
     pub(crate) fn id<T: FromStr<Err = BadId>>(&self, name: &str) -> Result<Option<T>, Misfit> {
-        let bad = |bad: BadId| {
-            let message = bad.to_string();
-            Misfit::new(
-                &["query", name],
-                "string_pattern_mismatch",
-                message,
-                bad.input,
-            )
-        };
-        self.last(name)
-            .map(|text| text.parse().map_err(bad))
-            .transpose()
+        let read = |text| id(&["query", name], text);
+        self.last(name).map(read).transpose()
+    }
+
+    /// All ids of that name.
+    pub(crate) fn ids<T: FromStr<Err = BadId>>(&self, name: &str) -> Result<Vec<T>, Misfit> {
+        let read = |(index, text): (usize, &String)| id(&["query", name, &index.to_string()], text);
+        self.all(name).iter().enumerate().map(read).collect()
     }
 
     /// Any ISO 8601 form; without a zone it is UTC.
@@ -283,6 +279,14 @@ impl Params {
 
 /// Most items of one page.
 pub(crate) const MOST: usize = 1000;
+
+fn id<T: FromStr<Err = BadId>>(loc: &[&str], text: &str) -> Result<T, Misfit> {
+    let bad = |bad: BadId| {
+        let message = bad.to_string();
+        Misfit::new(loc, "string_pattern_mismatch", message, bad.input)
+    };
+    text.parse().map_err(bad)
+}
 
 fn number(loc: &[&str], text: &str) -> Result<u64, Misfit> {
     let bad = |_| {

@@ -13,7 +13,7 @@ use crate::domain::run::{LaneId, Run, StreamMode, View};
 use crate::facade::Facade;
 use crate::facade::compaction::compact;
 use crate::facade::error::{Answer, ApiError};
-use crate::facade::extract::{Body, Caller, OptionalBody, Params, PathId, path_id};
+use crate::facade::extract::{Body, Caller, InPath, OptionalBody, Params, PathId, path_id};
 use crate::facade::misfit::Misfit;
 use crate::facade::turn::{Turn, received_if_any};
 use crate::wire::capture::{Capture, Captured};
@@ -22,7 +22,7 @@ use crate::wire::edit::{BadEdit, Edit, EditIn};
 use crate::wire::message::Message as WireMessage;
 use crate::wire::run::{CancelRuns, Run as WireRun};
 use crate::wire::send::MessageType;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{get, patch, post};
 use axum::{Json, Router};
@@ -243,7 +243,7 @@ pub(super) fn view(params: &Params) -> Result<View, ApiError> {
 /// Replaces the text of a stored message; answers with the piece that shows it.
 async fn edit(
     State(facade): State<Facade>,
-    Path((agent, message)): Path<(String, String)>,
+    InPath((agent, message)): InPath<(String, String)>,
     Body(body): Body<EditIn>,
 ) -> Answer<WireMessage> {
     let (agent, message): (AgentId, MessageId) = (

@@ -18,7 +18,7 @@ use crate::domain::run::LaneId;
 use crate::facade::Facade;
 use crate::facade::compaction::compact;
 use crate::facade::error::{Answer, ApiError};
-use crate::facade::extract::{Body, Caller, OptionalBody, Params, run_id, time};
+use crate::facade::extract::{Body, Caller, InPath, OptionalBody, Params, run_id, time};
 use crate::facade::misfit::Misfit;
 use crate::facade::sse::Stream;
 use crate::facade::turn::{Turn, received, received_if_any};
@@ -27,7 +27,7 @@ use crate::wire::conversation::{Conversation, CreateConversation, UpdateConversa
 use crate::wire::message::Message;
 use crate::wire::run::RetrieveStream;
 use crate::wire::send::Send;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -218,7 +218,10 @@ async fn list(State(facade): State<Facade>, params: Params) -> Answer<Vec<Conver
     Ok(Json(views.iter().map(state).collect()))
 }
 
-async fn retrieve(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<Conversation> {
+async fn retrieve(
+    State(facade): State<Facade>,
+    InPath(id): InPath<String>,
+) -> Answer<Conversation> {
     let view = facade.handles.reads.conversation(conversation_id(&id)?);
     Ok(Json(state(&view.await?)))
 }
@@ -226,7 +229,7 @@ async fn retrieve(State(facade): State<Facade>, Path(id): Path<String>) -> Answe
 async fn modify(
     State(facade): State<Facade>,
     caller: Caller,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     Body(body): Body<UpdateConversation>,
 ) -> Answer<Conversation> {
     let id = conversation_id(&id)?;
@@ -248,7 +251,7 @@ async fn modify(
     Ok(Json(state(&facade.handles.reads.conversation(id).await?)))
 }
 
-async fn delete(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<Value> {
+async fn delete(State(facade): State<Facade>, InPath(id): InPath<String>) -> Answer<Value> {
     let id = conversation_id(&id)?;
     let agent = facade.handles.reads.agent_of(id).await?;
     let agent = facade.handles.directory.agent(agent).await?;
@@ -259,7 +262,7 @@ async fn delete(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<
 async fn fork(
     State(facade): State<Facade>,
     caller: Caller,
-    Path(from): Path<String>,
+    InPath(from): InPath<String>,
     params: Params,
 ) -> Answer<Conversation> {
     let (agent, from) = thread(&facade, &from, params.text("agent_id").as_deref()).await?;
@@ -272,7 +275,7 @@ async fn fork(
 /// Compiles the thread's system message anew; answers with its text.
 async fn recompile(
     State(facade): State<Facade>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     params: Params,
     OptionalBody(body): OptionalBody<Compact>,
 ) -> Answer<String> {
@@ -287,7 +290,7 @@ async fn recompile(
 async fn compact_thread(
     State(facade): State<Facade>,
     caller: Caller,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     request: Request,
 ) -> Answer<Compacted> {
     let (body, repeat) = received_if_any::<Compact>(&facade, caller, request).await?;
@@ -304,7 +307,7 @@ async fn compact_thread(
 async fn send(
     State(facade): State<Facade>,
     caller: Caller,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
     named(&id)?;
@@ -327,7 +330,7 @@ async fn send(
 async fn preview(
     State(facade): State<Facade>,
     caller: Caller,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     request: Request,
 ) -> Result<Response, ApiError> {
     named(&id)?;
@@ -341,7 +344,7 @@ async fn preview(
 /// asked for (decisions 5).
 async fn messages(
     State(facade): State<Facade>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     params: Params,
 ) -> Answer<Vec<Message>> {
     let agent_id = params.text("agent_id");
@@ -369,7 +372,7 @@ async fn messages(
 /// Cancels what is active in a thread.
 async fn cancel(
     State(facade): State<Facade>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     params: Params,
 ) -> Answer<Map<String, Value>> {
     let (agent, thread) = thread(&facade, &id, params.text("agent_id").as_deref()).await?;
@@ -389,7 +392,7 @@ async fn cancel(
 /// Reads a background run of a thread again: the named one, the one that accepted an `otid`, or the newest that is active.
 async fn stream(
     State(facade): State<Facade>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     OptionalBody(body): OptionalBody<RetrieveStream>,
 ) -> Result<Response, ApiError> {
     let body = body.unwrap_or_default();

@@ -7,10 +7,10 @@ use crate::domain::id::{AgentId, BlockId};
 use crate::domain::page::{Order, Page};
 use crate::facade::Facade;
 use crate::facade::error::Answer;
-use crate::facade::extract::{Body, Caller, IfMatch, Params, PathId, path_id};
+use crate::facade::extract::{Body, Caller, IfMatch, InPath, Params, PathId, path_id};
 use crate::wire::agent::Shown;
 use crate::wire::block::{Block, BlockUpdate, memory};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, patch};
 use axum::{Json, Router};
 use serde_json::Value;
@@ -76,7 +76,7 @@ async fn list(
 
 async fn retrieve_block(
     State(facade): State<Facade>,
-    Path((agent, label)): Path<(String, String)>,
+    InPath((agent, label)): InPath<(String, String)>,
 ) -> Answer<Block> {
     let agent: AgentId = path_id("agent_id", &agent)?;
     let blocks = facade.handles.reads.agent_blocks(agent).await?;
@@ -90,7 +90,7 @@ async fn retrieve_block(
 async fn modify_block(
     State(facade): State<Facade>,
     caller: Caller,
-    Path((agent, label)): Path<(String, String)>,
+    InPath((agent, label)): InPath<(String, String)>,
     IfMatch(version): IfMatch,
     Body(body): Body<BlockUpdate>,
 ) -> Answer<Block> {
@@ -105,7 +105,7 @@ async fn modify_block(
 
 async fn attach(
     State(facade): State<Facade>,
-    Path((agent, block)): Path<(String, String)>,
+    InPath((agent, block)): InPath<(String, String)>,
 ) -> Answer<Value> {
     let (agent, block): (AgentId, BlockId) =
         (path_id("agent_id", &agent)?, path_id("block_id", &block)?);
@@ -115,7 +115,7 @@ async fn attach(
 
 async fn detach(
     State(facade): State<Facade>,
-    Path((agent, block)): Path<(String, String)>,
+    InPath((agent, block)): InPath<(String, String)>,
 ) -> Answer<Value> {
     let (agent, block): (AgentId, BlockId) =
         (path_id("agent_id", &agent)?, path_id("block_id", &block)?);

@@ -1,18 +1,18 @@
 //! Runs: lists, details, streams to read again.
 
 use super::agents_messages::shown;
-use crate::domain::id::{AgentId, BadId, RunId};
+use crate::domain::id::{AgentId, RunId};
 use crate::domain::page::{Order, Page};
 use crate::domain::piece::Reading;
-use crate::domain::run::{RunFilter, RunStatus, StopReason};
+use crate::domain::run::{LaneId, RunFilter, RunStatus, StopReason};
 use crate::facade::Facade;
 use crate::facade::error::{Answer, ApiError};
-use crate::facade::extract::{OptionalBody, Params, run_id};
+use crate::facade::extract::{InPath, OptionalBody, Params, run_id};
 use crate::facade::sse::Stream;
 use crate::wire::message::Message;
 use crate::wire::run::{Metrics, RetrieveStream, Run, Usage};
 use crate::wire::step::{self, Step};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -82,15 +82,12 @@ async fn active(State(facade): State<Facade>, params: Params) -> Answer<Vec<Run>
 }
 
 fn filter(params: &Params) -> Result<RunFilter, ApiError> {
-    let bad = |bad: BadId| ApiError::argument(bad);
-    let named = params
-        .all("agent_ids")
-        .into_iter()
-        .chain(params.text("agent_id"));
-    let agent_ids = named
-        .map(|id| id.parse::<AgentId>())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(bad)?;
+    let mut agent_ids = params.ids("agent_ids")?;
+    agent_ids.extend(params.id::<AgentId>("agent_id")?);
+    let lane = match params.text("conversation_id").as_deref() {
+        Some("default") => Some(LaneId::Default),
+        _ => params.id("conversation_id")?.map(LaneId::Conversation),
+    };
     Ok(RunFilter {
         agent_ids,
         statuses: Vec::new(),
@@ -100,15 +97,15 @@ fn filter(params: &Params) -> Result<RunFilter, ApiError> {
             StopReason::parse,
             &StopReason::ALL.map(StopReason::name),
         )?,
-        conversation_id: params.id("conversation_id")?,
+        lane,
     })
 }
 
-async fn retrieve(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<Run> {
+async fn retrieve(State(facade): State<Facade>, InPath(id): InPath<String>) -> Answer<Run> {
     Ok(Json(facade.handles.reads.run(run_id(&id)?).await?.into()))
 }
 
-async fn delete(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<Value> {
+async fn delete(State(facade): State<Facade>, InPath(id): InPath<String>) -> Answer<Value> {
     let id = run_id(&id)?;
     let run = facade.handles.reads.run(id).await?;
     facade
@@ -124,7 +121,7 @@ async fn delete(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<
 /// What the run wrote, its inputs included; by the view that was asked for when it was sent.
 async fn messages(
     State(facade): State<Facade>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     params: Params,
 ) -> Answer<Vec<Message>> {
     let id = run_id(&id)?;
@@ -139,13 +136,13 @@ async fn messages(
     Ok(Json(shown(messages, &Reading::live(&run.view, turn_loop))))
 }
 
-async fn usage(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<Usage> {
+async fn usage(State(facade): State<Facade>, InPath(id): InPath<String>) -> Answer<Usage> {
     Ok(Json(Usage::from(
         &facade.handles.reads.run(run_id(&id)?).await?,
     )))
 }
 
-async fn metrics(State(facade): State<Facade>, Path(id): Path<String>) -> Answer<Metrics> {
+async fn metrics(State(facade): State<Facade>, InPath(id): InPath<String>) -> Answer<Metrics> {
     Ok(Json(Metrics::from(
         &facade.handles.reads.run(run_id(&id)?).await?,
     )))
@@ -153,7 +150,7 @@ async fn metrics(State(facade): State<Facade>, Path(id): Path<String>) -> Answer
 
 async fn steps(
     State(facade): State<Facade>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     params: Params,
 ) -> Answer<Vec<Step>> {
     let page = params.page(100, Order::Descending)?;
@@ -172,7 +169,7 @@ async fn steps(
 /// The spans of a run: its steps.
 async fn trace(
     State(facade): State<Facade>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     params: Params,
 ) -> Answer<Vec<Value>> {
     let limit = within(&params, 1000, 1..=5000)?;
@@ -183,7 +180,7 @@ async fn trace(
 /// Reads a background run's frames from a number on: stored ones first, then as they come.
 async fn stream(
     State(facade): State<Facade>,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
     OptionalBody(body): OptionalBody<RetrieveStream>,
 ) -> Result<Response, ApiError> {
     let run: RunId = run_id(&id)?;

@@ -7,13 +7,13 @@ use crate::domain::page::{Order, Page};
 use crate::domain::tool::Tool as Domain;
 use crate::facade::Facade;
 use crate::facade::error::{Answer, ApiError};
-use crate::facade::extract::{Body, Caller, OptionalBody, Params, PathId, path_id};
+use crate::facade::extract::{Body, Caller, InPath, OptionalBody, Params, PathId, path_id};
 use crate::facade::routes::agents;
 use crate::wire::agent::Shown;
 use crate::wire::tool::{
     GenerateSchema, ModifyApproval, RunTool, SourceType, Tool, ToolExecutionResult,
 };
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, patch, post};
 use axum::{Json, Router};
 use serde_json::Value;
@@ -39,7 +39,7 @@ pub(super) fn routes() -> Router<Facade> {
 async fn set_approval(
     State(facade): State<Facade>,
     caller: Caller,
-    Path((agent, tool)): Path<(String, String)>,
+    InPath((agent, tool)): InPath<(String, String)>,
     params: Params,
     OptionalBody(body): OptionalBody<ModifyApproval>,
 ) -> Answer<Value> {
@@ -58,7 +58,7 @@ async fn set_approval(
 async fn attach(
     State(facade): State<Facade>,
     caller: Caller,
-    Path(ids): Path<(String, String)>,
+    InPath(ids): InPath<(String, String)>,
 ) -> Answer<Value> {
     attach_or_detach(&facade, &caller, ids, true).await
 }
@@ -66,7 +66,7 @@ async fn attach(
 async fn detach(
     State(facade): State<Facade>,
     caller: Caller,
-    Path(ids): Path<(String, String)>,
+    InPath(ids): InPath<(String, String)>,
 ) -> Answer<Value> {
     attach_or_detach(&facade, &caller, ids, false).await
 }
@@ -96,7 +96,7 @@ async fn changed(facade: &Facade, caller: &Caller, agent: AgentId) -> Answer<Val
 /// Runs an attached tool at once. One that fails answers 200 with `status` `error`.
 async fn run(
     State(facade): State<Facade>,
-    Path((agent, tool)): Path<(String, String)>,
+    InPath((agent, tool)): InPath<(String, String)>,
     OptionalBody(body): OptionalBody<RunTool>,
 ) -> Answer<ToolExecutionResult> {
     let agent: AgentId = path_id("agent_id", &agent)?;

@@ -3,7 +3,7 @@
 use crate::domain::clock;
 use crate::domain::conversation::Conversation;
 use crate::domain::message::Message;
-use crate::domain::page::Order;
+use crate::domain::page::{Order, Stretch};
 use crate::store::testing::{self, TestStore};
 use crate::store::{Swept, check};
 
@@ -48,12 +48,12 @@ async fn forked(store: &TestStore) -> (Conversation, Conversation, Vec<Message>)
 }
 
 fn members(store: &TestStore, of: &Conversation, order: Order, past: Option<u64>) -> Vec<u64> {
-    let members = store.members(of.agent_id, of.id, order, past);
+    let members = store.members(of.agent_id, of.id, Stretch::past(order, past));
     members.collect::<Result<_, _>>().unwrap()
 }
 
 fn listed(store: &TestStore, order: Order) -> Vec<Conversation> {
-    let found = store.conversations(None, order, None).unwrap();
+    let found = store.conversations(None, Stretch::all(order)).unwrap();
     found.collect::<Result<_, _>>().unwrap()
 }
 
@@ -67,7 +67,10 @@ async fn conversations_and_their_members_are_listed_in_order_from_a_cursor() {
         listed(&store, Order::Ascending),
         [source.clone(), fork.clone()]
     );
-    let past = store.conversations(Some(source.agent_id), Order::Descending, Some(fork.id));
+    let past = store.conversations(
+        Some(source.agent_id),
+        Stretch::past(Order::Descending, Some(fork.id)),
+    );
     let past: Vec<Conversation> = past.unwrap().collect::<Result<_, _>>().unwrap();
     assert_eq!(past, std::slice::from_ref(&source));
     assert_eq!(members(&store, &source, Order::Ascending, None), [1, 2, 3]);
@@ -83,7 +86,7 @@ async fn conversations_and_their_members_are_listed_in_order_from_a_cursor() {
 async fn a_deleted_conversation_takes_the_messages_with_it_that_nobody_else_has() {
     let store = testing::store();
     let (source, fork, messages) = forked(&store).await;
-    let placed = store.placed_members(source.agent_id, source.id, Order::Ascending, None);
+    let placed = store.placed_members(source.agent_id, source.id, Stretch::all(Order::Ascending));
     let placed: Vec<_> = placed.collect::<Result<_, _>>().unwrap();
     store
         .write(|batch| {

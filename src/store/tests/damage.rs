@@ -3,7 +3,7 @@
 use crate::domain::history::{Head, Window};
 use crate::domain::id::AgentId;
 use crate::domain::message::{Message, Role, ToolCall};
-use crate::domain::page::Order;
+use crate::domain::page::{Order, Stretch};
 use crate::store::check::copy_folder;
 use crate::store::engine::Changes;
 use crate::store::keys::{self, Key, list};
@@ -105,7 +105,9 @@ async fn a_damaged_record_is_an_error_of_its_agent_and_the_list_goes_on() {
     let store = testing::store();
     let (hurt, whole) = (live(&store, 10).await, live(&store, 10).await);
     overwrite(&store, keys::message(hurt, 4), Some(b"no record"));
-    let read: Vec<_> = store.messages_back(hurt, None).collect();
+    let read: Vec<_> = store
+        .messages(hurt, Stretch::all(Order::Descending))
+        .collect();
     assert_eq!(read.len(), 10);
     let failed: Vec<_> = read.into_iter().filter_map(Result::err).collect();
     assert!(
@@ -113,7 +115,7 @@ async fn a_damaged_record_is_an_error_of_its_agent_and_the_list_goes_on() {
     );
     assert!(
         store
-            .messages_forward(whole, None)
+            .messages(whole, Stretch::all(Order::Ascending))
             .all(|message| message.is_ok())
     );
     assert_eq!(named(&checked(&store).await), BTreeSet::from([Some(hurt)]));
@@ -193,7 +195,7 @@ async fn lost_indexes_are_written_again_from_the_records() {
     );
     assert_eq!(store.rebuild_indexes().await.unwrap(), []);
     let listed: BTreeSet<AgentId> = store
-        .agents_by_created(Order::Ascending, None)
+        .agents_by_created(Stretch::all(Order::Ascending))
         .unwrap()
         .map(Result::unwrap)
         .collect();
@@ -232,11 +234,13 @@ async fn a_damaged_file_ends_every_walk_and_hurts_some_agents_only() {
         };
         let is_hurt = |agent: &&AgentId| {
             opened
-                .messages_forward(**agent, None)
+                .messages(**agent, Stretch::all(Order::Ascending))
                 .any(|message| message.is_err())
         };
         let hurt = agents.iter().filter(is_hurt).count();
-        let list = opened.agents_by_created(Order::Descending, None).unwrap();
+        let list = opened
+            .agents_by_created(Stretch::all(Order::Descending))
+            .unwrap();
         assert!(hurt < agents.len() && list.filter(Result::is_err).count() <= 1);
         assert!(!opened.agents_by_range().is_empty());
         drop(opened.close().await);

@@ -5,7 +5,7 @@ use crate::domain::clock;
 use crate::domain::history::Span;
 use crate::domain::id::{AgentId, RunId};
 use crate::domain::message::Message;
-use crate::domain::page::Order;
+use crate::domain::page::{Order, Stretch};
 use crate::domain::run::RunStatus;
 use crate::store::engine::Pair;
 use crate::store::testing::{self, TestStore};
@@ -58,13 +58,21 @@ async fn a_conversation_survives_a_restart_in_order() {
     let (store, report) = store.reopened().await;
     assert!(report.clean);
     assert_eq!(store.agent(agent.id).unwrap(), Some(agent.clone()));
-    assert_eq!(all(store.messages_forward(agent.id, None)), messages);
     assert_eq!(
-        all(store.messages_forward(agent.id, Some(150)).take(2)),
+        all(store.messages(agent.id, Stretch::all(Order::Ascending))),
+        messages
+    );
+    assert_eq!(
+        all(store
+            .messages(agent.id, Stretch::past(Order::Ascending, Some(150)))
+            .take(2)),
         messages[151..153]
     );
     let newest: Vec<Message> = messages[..100].iter().rev().cloned().collect();
-    assert_eq!(all(store.messages_back(agent.id, Some(100))), newest);
+    assert_eq!(
+        all(store.messages(agent.id, Stretch::past(Order::Descending, Some(100)))),
+        newest
+    );
     let spans = [
         Span {
             first: 190,
@@ -175,7 +183,7 @@ async fn runs_and_steps_are_listed_by_time_from_a_cursor() {
         })
         .await;
     let ids = |agent, order, past: Option<RunId>| {
-        all(store.runs(agent, order, past).unwrap())
+        all(store.runs(agent, Stretch::past(order, past)).unwrap())
             .into_iter()
             .map(|run| run.id)
             .collect::<Vec<_>>()
@@ -192,14 +200,14 @@ async fn runs_and_steps_are_listed_by_time_from_a_cursor() {
     );
     assert_eq!(
         all(store
-            .steps(None, Order::Descending, Some(steps[4].id))
+            .steps(None, Stretch::past(Order::Descending, Some(steps[4].id)))
             .unwrap())
         .len(),
         4
     );
     assert_eq!(
         all(store
-            .steps(Some(agents[0]), Order::Ascending, None)
+            .steps(Some(agents[0]), Stretch::all(Order::Ascending))
             .unwrap()),
         [steps[0].clone(), steps[2].clone(), steps[4].clone()]
     );
@@ -337,7 +345,9 @@ async fn decision_35_a_deleted_agent_is_gone_at_once_and_swept_away_later() {
         })
         .await;
     assert_eq!(
-        all(store.agents_by_created(Order::Ascending, None).unwrap()),
+        all(store
+            .agents_by_created(Stretch::all(Order::Ascending))
+            .unwrap()),
         [agent.id]
     );
     assert_eq!(store.block_agents(block.id).unwrap(), [agent.id]);
@@ -349,11 +359,19 @@ async fn decision_35_a_deleted_agent_is_gone_at_once_and_swept_away_later() {
     assert_eq!(store.step(step.id).unwrap(), None);
     assert_eq!(store.message_location(message.id).unwrap(), None);
     assert_eq!(
-        all(store.agents_by_created(Order::Ascending, None).unwrap()),
+        all(store
+            .agents_by_created(Stretch::all(Order::Ascending))
+            .unwrap()),
         []
     );
-    assert_eq!(all(store.runs(None, Order::Ascending, None).unwrap()), []);
-    assert_eq!(all(store.steps(None, Order::Ascending, None).unwrap()), []);
+    assert_eq!(
+        all(store.runs(None, Stretch::all(Order::Ascending)).unwrap()),
+        []
+    );
+    assert_eq!(
+        all(store.steps(None, Stretch::all(Order::Ascending)).unwrap()),
+        []
+    );
     assert_eq!(store.active_runs().unwrap(), []);
     assert_eq!(store.callbacks().unwrap(), []);
     assert_eq!(store.block_agents(block.id).unwrap(), []);
@@ -390,7 +408,10 @@ async fn a_link_goes_with_its_agent_and_comes_in_order() {
     let versions: Vec<_> = blocks.iter().map(|block| (block.id, 1)).collect();
     assert_eq!(store.block_versions(agent).unwrap(), versions);
     assert_eq!(
-        all(store.blocks_by_created(Order::Ascending, None).unwrap()).len(),
+        all(store
+            .blocks_by_created(Stretch::all(Order::Ascending))
+            .unwrap())
+        .len(),
         3
     );
     store

@@ -5,6 +5,7 @@ use crate::actors::refused::Refused;
 use crate::domain::agent::Agent;
 use crate::domain::id::AgentId;
 use crate::domain::message::Message;
+use crate::domain::page::{Order, Stretch};
 use crate::domain::step;
 use crate::domain::tool::{ToolFailure, ToolResult};
 use crate::tools::{Host, Tool, Work};
@@ -58,7 +59,7 @@ impl Host for AgentHost {
         let (store, agent) = (self.house.store.clone(), self.agent.id);
         let search = move || -> Result<Vec<Message>, Refused> {
             let mut found = Vec::new();
-            for message in store.messages_back(agent, None) {
+            for message in store.messages(agent, Stretch::all(Order::Descending)) {
                 let message = message?;
                 if !message.is_err && keep(&message) {
                     found.push(message);
