@@ -80,10 +80,19 @@ pub(crate) struct Daemon {
     pub(crate) address: SocketAddr,
     model: SocketAddr,
     folder: TempDir,
+    /// Options as environment variables.
+    options: &'static [(&'static str, &'static str)],
 }
 
 impl Daemon {
     pub(crate) async fn start(model: &Model) -> Self {
+        Self::start_with(model, &[]).await
+    }
+
+    pub(crate) async fn start_with(
+        model: &Model,
+        options: &'static [(&'static str, &'static str)],
+    ) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = port.local_addr().unwrap();
         drop(port);
@@ -92,6 +101,7 @@ impl Daemon {
             address,
             model: model.address,
             folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
+            options,
         };
         daemon.again().await;
         daemon
@@ -105,6 +115,7 @@ impl Daemon {
             .arg(self.folder.path().join("data"))
             .env("OPENAI_API_BASE", format!("http://{}/v1", self.model))
             .env("GREENROOM__LOG__LEVEL", "error")
+            .envs(self.options.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

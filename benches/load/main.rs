@@ -2,7 +2,7 @@
 //! here, all on the same cores.
 //!
 //! `cargo bench --bench load` runs every part but the long one, `cargo bench --bench load -- messages start` those two,
-//! `cargo bench --bench load -- long` an agent that is talked with for 2,000 turns.
+//! `cargo bench --bench load -- long` an agent that is talked with for 20,000 turns.
 
 #![allow(
     clippy::unwrap_used,

@@ -181,10 +181,15 @@ pub(crate) async fn start(model: &Model) {
     );
 
     let mut client = daemon.client().await;
+    let middle = format!("/v1/agents/?limit=50&before={}", ids[AGENTS / 2]);
     for what in [
         "/v1/agents/?limit=50",
         "/v1/agents/?limit=50&order=asc",
+        &middle,
         "/v1/agents/?limit=50&name=none",
+        "/v1/agents/count",
+        "/v1/tags/",
+        "/v1/runs/active",
     ] {
         client.get(what).await;
         let mut times = Times::default();

@@ -44,7 +44,7 @@ use crate::store::Epoch;
 use crate::tools::Work;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use serde_json::{Map, Value};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -541,8 +541,6 @@ pub(crate) struct State {
     /// `Store::shared_revision` when the blocks were last compared.
     compared: Option<u64>,
     open: HashMap<RunId, OpenRun>,
-    /// Runs of the last minutes, to know a repeated send.
-    recent: VecDeque<Arc<RunRecord>>,
     deleted: bool,
     last_used: Instant,
     plate: Hung,

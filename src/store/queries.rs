@@ -25,13 +25,6 @@ impl Store {
         Ok(self.disk().scan(index.stretch(&stretch), stretch.order))
     }
 
-    /// The agent's newest runs, newest first.
-    pub fn recent_runs(&self, agent: AgentId, most: usize) -> Result<Vec<Run>, ReadError> {
-        self.runs(Some(agent), Stretch::all(Order::Descending))?
-            .take(most)
-            .collect()
-    }
-
     /// The agent's runs that have no end.
     pub fn active_runs_of(&self, agent: AgentId) -> Result<Vec<Run>, ReadError> {
         let mut runs = Vec::new();

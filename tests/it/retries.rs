@@ -61,16 +61,19 @@ async fn decision_34_a_marked_retry_attaches_while_the_answer_was_not_delivered(
     );
     assert_eq!(runs(&world, &agent).await, 1);
     // A new send of the same text is a new run, and so is a retry of an answer that arrived.
+    post(
+        &world,
+        &agent,
+        &[("x-stainless-retry-count", "0")],
+        body.clone(),
+    )
+    .await;
+    assert_eq!(runs(&world, &agent).await, 2);
     world
         .until("the delivery", || async {
-            post(
-                &world,
-                &agent,
-                &[("x-stainless-retry-count", "0")],
-                body.clone(),
-            )
-            .await;
-            runs(&world, &agent).await >= 2
+            let retry = [("x-stainless-retry-count", "1")];
+            post(&world, &agent, &retry, body.clone()).await;
+            runs(&world, &agent).await >= 3
         })
         .await;
 }

@@ -39,6 +39,10 @@ const KEY_HOURS: i64 = 24;
 const OTID_HOURS: i64 = 3;
 /// Seconds in which a marked retry without `otid`s is known by its body.
 const RETRY_SECONDS: i64 = 10 * 60;
+/// The newest runs, of any age, whose `otid`s a marked retry is compared with …
+const RETRY_RUNS: usize = 32;
+/// … and most of all runs of those seconds: it is the agent that looks.
+const RETRY_LOOKS: usize = 10_000;
 
 impl State {
     /// Accepts a run: inputs and record in one durable batch, then an actor for it, queued or not (a queued run must be
@@ -52,7 +56,7 @@ impl State {
             return Err(Refused::NoSuchAgent(self.id()).into());
         }
         // Asked again because the answer was late: the first of the two was taken.
-        if self.recent.iter().any(|run| run.id == request.id) {
+        if self.house.store.run_of(self.id(), request.id)?.is_some() {
             return Ok(self.attach(request.id));
         }
         let first = self.first_send(&request)?;
@@ -78,7 +82,7 @@ impl State {
         }
         let mut conversation = thread.conversation.clone();
         let repeats = by_otids(&request);
-        let (record, inbox) = self.accept(request, first.as_deref());
+        let (record, inbox) = self.accept(request, first.as_ref());
         let mut head = self.head.clone();
         head.next_acceptance += 1;
         let mut batch = Batch::of_agent(self.id(), self.live.epoch);
@@ -130,7 +134,7 @@ impl State {
     }
 
     /// The run that the first send of this request made, if this is a repeat.
-    fn first_send(&self, request: &RunRequest) -> Result<Option<Arc<Run>>, Refused> {
+    fn first_send(&self, request: &RunRequest) -> Result<Option<Run>, Refused> {
         if let Some(key) = request.idempotency_key {
             let Some(known) = self.house.store.idempotency(self.id(), &key)? else {
                 return Ok(None);
@@ -141,30 +145,43 @@ impl State {
             if known.body_hash != request.body_hash {
                 return Err(Refused::KeyReused);
             }
-            return Ok(self.house.store.run_of(self.id(), known.run)?.map(Arc::new));
+            return Ok(self.house.store.run_of(self.id(), known.run)?);
         }
         if let Some(key) = by_otids(request)
             && let Some(known) = self.house.store.idempotency(self.id(), &key)?
             && known.expires_at >= clock::now()
         {
-            return Ok(self.house.store.run_of(self.id(), known.run)?.map(Arc::new));
+            return Ok(self.house.store.run_of(self.id(), known.run)?);
         }
-        if !request.retry {
-            return Ok(None);
+        if request.retry {
+            self.retried(request)
+        } else {
+            Ok(None)
         }
+    }
+
+    /// The newest run of the lane that a request with the client's retry mark repeats (decisions 34).
+    fn retried(&self, request: &RunRequest) -> Result<Option<Run>, Refused> {
         let otids = otids(request.answer.as_ref(), &request.inputs);
         let now = clock::now();
-        let same = |run: &&Arc<Run>| {
-            let lane = run.conversation_id == request.lane.conversation() && !run.delivered;
+        let newest = Stretch::all(Order::Descending);
+        let runs = self.house.store.runs(Some(self.id()), newest)?;
+        for (looks, run) in runs.take(RETRY_LOOKS).enumerate() {
+            let run = run?;
             let fresh = now.duration_since(run.created_at).as_secs() <= RETRY_SECONDS;
+            if !fresh && looks >= RETRY_RUNS {
+                break;
+            }
             let known = if otids.is_empty() {
                 fresh && run.body_hash == request.body_hash
             } else {
                 run.otids == otids
             };
-            lane && known
-        };
-        Ok(self.recent.iter().rev().find(same).cloned())
+            if known && run.lane() == request.lane && !run.delivered {
+                return Ok(Some(run));
+            }
+        }
+        Ok(None)
     }
 
     fn attach(&self, run: RunId) -> Started {
@@ -342,16 +359,6 @@ impl State {
         };
         let handle = run::spawn(arguments, self.live.actor.get_cell()).await?;
         self.live.enter(&handle);
-        // A run that is picked up again was remembered when the agent was loaded.
-        self.recent.retain(|known| known.id != record.id);
-        self.recent.push_back(Arc::new(record.clone()));
-        let old = |run: &Arc<Run>| {
-            clock::now().duration_since(run.created_at).as_secs() > RETRY_SECONDS
-                && run.status.is_final()
-        };
-        while self.recent.front().is_some_and(old) {
-            self.recent.pop_front();
-        }
         self.open.insert(
             record.id,
             OpenRun {

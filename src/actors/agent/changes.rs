@@ -266,9 +266,6 @@ impl State {
             run.stop_reason = Some(StopReason::Cancelled);
             batch.put_run(&run);
             head.last_stop_reason = Some(StopReason::Cancelled);
-            if let Some(recent) = self.recent.iter_mut().find(|recent| recent.id == run.id) {
-                *recent = Arc::new(run);
-            }
         }
         batch.put_head(self.id(), &head);
         self.write(batch).await?;
@@ -373,7 +370,6 @@ impl State {
         }
         batch.delete_run(&run);
         self.write(batch).await?;
-        self.recent.retain(|recent| recent.id != id);
         Ok(())
     }
 

@@ -352,9 +352,6 @@ impl State {
         if let Some(thread) = lane.and_then(|lane| self.threads.get_mut(lane)) {
             thread.lane.forget(ended.id);
         }
-        if let Some(recent) = self.recent.iter_mut().find(|run| run.id == ended.id) {
-            *recent = ended.clone();
-        }
         if ended.callback.is_some() {
             self.house.callback_due();
         }
@@ -434,14 +431,12 @@ impl State {
 
     /// The answer of a run reached its client. Relaxed: at worst a marked retry is answered from the record once more.
     pub(super) fn delivered(&mut self, run: RunId) {
-        let Some(recent) = self.recent.iter_mut().find(|recent| recent.id == run) else {
-            return;
-        };
-        let record = Arc::make_mut(recent);
-        record.delivered = true;
-        if record.status.is_final() {
+        if let Ok(Some(mut record)) = self.house.store.run_of(self.live.id, run)
+            && record.status.is_final()
+        {
+            record.delivered = true;
             let mut batch = Batch::of_agent(self.live.id, self.live.epoch);
-            batch.put_run(record);
+            batch.put_run(&record);
             self.house.store.commit_relaxed(batch);
         }
     }
@@ -453,24 +448,15 @@ impl State {
     ) -> Result<(), InFlight> {
         let mut batch = Batch::of_agent(self.id(), self.live.epoch);
         batch.delete_callback(self.id(), id);
-        let run = self.house.store.run_of(self.id(), id)?.map(|mut run| {
+        if let Some(mut run) = self.house.store.run_of(self.id(), id)? {
             if let Some(callback) = &mut run.callback {
                 callback.sent_at = Some(clock::now());
                 callback.status_code = result.as_ref().ok().copied();
                 callback.error = result.err();
             }
-            run
-        });
-        if let Some(run) = &run {
-            batch.put_run(run);
+            batch.put_run(&run);
         }
-        self.write(batch).await?;
-        if let (Some(run), Some(recent)) =
-            (run, self.recent.iter_mut().find(|recent| recent.id == id))
-        {
-            *recent = Arc::new(run);
-        }
-        Ok(())
+        self.write(batch).await
     }
 
     /// A durable batch.

@@ -16,13 +16,10 @@ use crate::domain::step;
 use crate::domain::tokens;
 use crate::store::Batch;
 use ractor::{ActorProcessingErr, ActorRef, SpawnErr};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
-
-/// Finished runs that a new incarnation remembers, to know repeated sends.
-const REMEMBERED_RUNS: usize = 32;
 
 /// What is read from disk.
 struct Loaded {
@@ -30,7 +27,6 @@ struct Loaded {
     head: crate::domain::history::Head,
     window: Vec<Arc<Message>>,
     inboxes: Vec<Inbox>,
-    recent: VecDeque<Arc<Run>>,
     active: Vec<Run>,
 }
 
@@ -76,7 +72,6 @@ pub(super) async fn load(
         threads: Threads::new(loaded.window),
         compared: None,
         open: HashMap::new(),
-        recent: loaded.recent,
         deleted: false,
         last_used: Instant::now(),
         plate,
@@ -120,19 +115,12 @@ fn read(house: &House, id: AgentId) -> Result<Loaded, Refused> {
         });
     }
     let inboxes = store.inbox(id)?;
-    let recent = store
-        .recent_runs(id, REMEMBERED_RUNS)?
-        .into_iter()
-        .rev()
-        .map(Arc::new)
-        .collect();
     let active = store.active_runs_of(id)?;
     Ok(Loaded {
         settings,
         head,
         window,
         inboxes,
-        recent,
         active,
     })
 }
