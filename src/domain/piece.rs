@@ -100,7 +100,7 @@ pub struct Reading<'a> {
     pub text_is_reply: bool,
     /// Calls to the message tool become assistant messages.
     pub unwrap_calls: bool,
-    /// The return of such a call is hidden wherever it stands; otherwise only in the page that shows its call.
+    /// The return of such a call is hidden also where it is looked at alone.
     pub hides_returns: bool,
     /// Summaries are shown as such; otherwise as the user message that the model reads.
     pub shows_summaries: bool,
@@ -211,8 +211,9 @@ pub fn pieces(message: &Message, reading: &Reading<'_>) -> Vec<Piece> {
         .collect()
 }
 
-/// The pieces of several messages of one page. In a list that unwraps calls, the return of the message tool is hidden
-/// when its call stands in the same page.
+/// The pieces of several messages of one page. In a list that unwraps calls, the return of the message tool is hidden:
+/// told by its call, or, where that stands on another page, by its name. (The retired server showed it there, so that
+/// whoever read page after page met a return without a call.)
 pub fn page_pieces<M: AsRef<Message>>(messages: &[M], reading: &Reading<'_>) -> Vec<Piece> {
     // Some models number their calls anew in each answer, so an id names a call within its step only.
     let mut said: HashSet<(Option<StepId>, &str)> = HashSet::new();
@@ -224,8 +225,19 @@ pub fn page_pieces<M: AsRef<Message>>(messages: &[M], reading: &Reading<'_>) -> 
             said.extend(says.map(|call| (message.step_id, call.id.as_str())));
         }
     }
+    let called: HashSet<Option<StepId>> = messages()
+        .filter(|message| message.role == Role::Assistant)
+        .map(|message| message.step_id)
+        .collect();
+    let elsewhere = |message: &Message| {
+        reading.unwrap_calls
+            && message.role == Role::Tool
+            && message.tool_returns.len() == 1
+            && !called.contains(&message.step_id)
+            && is_of_message_tool(message, reading)
+    };
     let mut shown = Vec::new();
-    for message in messages() {
+    for message in messages().filter(|message| !elsewhere(message)) {
         let ends = &message.tool_returns;
         let hidden =
             |end: &ToolReturn| said.contains(&(message.step_id, end.tool_call_id.as_str()));
