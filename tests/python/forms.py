@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from letta_client.types.agents import LettaResponse
 
 #: Never part of an answer, or of one in other words than in a list.
-INPUTS = ("user_message", "system_message", "approval_response_message", "summary_message")
+INPUTS = ("user_message", "system_message", "approval_response_message", "summary_message", "event_message")
 
 FORMS = ["blocking", "steps", "tokens", "background"]
 
@@ -20,6 +20,8 @@ class Turn:
     stop: str
     usage: object
     run_id: str
+    #: What identifies each message: the same in every form, and in a list.
+    marks: set
     #: The ids of the calls that were asked for, by tool.
     asked: dict = field(default_factory=dict)
 
@@ -48,12 +50,26 @@ class Thread:
         before = {message.id for message in self.listed()}
         turn = getattr(self, form)(messages=messages, **options)
         stored = [message for message in self.listed() if message.id not in before]
+        # Lists have one way to show calls that speak; a turn may be asked for in another.
+        assert marks(stored) == turn.marks or options.get("use_assistant_message") is False
+        self.check_cost(turn)
         stored = [shape for shape in shapes(stored) if shape[0] not in INPUTS]
         shown = [shape for shape in turn.shown if shape[0] not in INPUTS]
         if form == "tokens":
             stored, shown = as_streamed(stored), as_streamed(shown)
         assert stored == shown or not exact, f"stored: {stored}\nshown: {shown}"
         return turn
+
+    def check_cost(self, turn):
+        """What a turn says it cost is what its steps cost."""
+        steps = self.client.runs.steps.list(turn.run_id, limit=100).items
+        recorded = self.client.runs.usage.retrieve(turn.run_id)
+        # The call for a summary has a record, and is no step of the turn.
+        summaries = turn.kinds().count("summary_message")
+        assert turn.usage.step_count == len(steps) - summaries
+        for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+            cost = getattr(turn.usage, name)
+            assert cost == sum(getattr(step, name) for step in steps) == getattr(recorded, name), name
 
     def listed(self):
         if self.conversation_id is None:
@@ -125,13 +141,18 @@ def read(chunks):
     said = [chunk for chunk in chunks if chunk.message_type not in ("ping", "stop_reason", "usage_statistics")]
     runs = {chunk.run_id for chunk in chunks if getattr(chunk, "run_id", None)}
     assert len(runs) <= 1
-    turn = Turn(shapes(said), stops[0].stop_reason, costs[0], next(iter(runs), None))
+    turn = Turn(shapes(said), stops[0].stop_reason, costs[0], next(iter(runs), None), marks(said))
     for chunk in said:
         if chunk.message_type == "approval_request_message":
             for call in calls_of(chunk):
                 if call.name:
                     turn.asked.setdefault(call.name, []).append(call.tool_call_id)
     return turn
+
+
+def marks(messages):
+    told = [message for message in messages if message.message_type not in INPUTS]
+    return {(each.id, each.message_type, each.otid, each.step_id, each.run_id) for each in told}
 
 
 def as_streamed(shown):

@@ -259,6 +259,16 @@ def test_agents_that_speak_by_calls(make, form, kind):
     assert "assistant_message" not in plain.kinds()
 
 
+@pytest.mark.parametrize("kind", ["split_thread_agent", "voice_convo_agent", "voice_sleeptime_agent"])
+def test_agents_of_other_times(make, form, kind):
+    fields = {"split_thread_agent": {"system": "You are helpful."}, "voice_convo_agent": {"enable_sleeptime": True}}
+    base = {"include_base_tools": True, "include_base_tool_rules": True}
+    thread = make("memory_insert", "send_message", agent_type=kind, **{**base, **fields.get(kind, {})})
+    assert thread.client.agents.retrieve(thread.agent_id).agent_type == kind
+    turn = thread.take(form, calls(insert("A")) + "hello")
+    assert turn.words() == "echo: hello" and turn.stop in ("end_turn", "tool_rule") and human(thread) == "Name: Ada\nA"
+
+
 def test_a_sleeptime_agent(make, form):
     base = {"include_base_tools": True, "include_base_tool_rules": True}
     thread = make(agent_type="sleeptime_agent", **base)
@@ -283,11 +293,17 @@ def test_structured_output(make, form):
     schema = {"name": "shape", "schema": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}}
     settings = {"provider_type": "openai", "response_format": {"type": "json_schema", "json_schema": schema}}
     thread = make(model_settings=settings)
-    turn = thread.take(form, "in form")
-    assert turn.words() == "echo: in form"
+    turn = thread.take(form, '[[say:{"a":"tea"}]]')
+    assert (json.loads(turn.words()), turn.stop) == ({"a": "tea"}, "end_turn")
     [step] = thread.client.runs.steps.list(turn.run_id).items
     sent = thread.client.steps.trace.retrieve(step.id).request_json
     assert sent["response_format"]["json_schema"]["schema"]["required"] == ["a"]
+
+
+def test_a_long_answer(make, form):
+    words = " ".join(f"word-{number}" for number in range(20_000))
+    turn = make().take(form, words)
+    assert turn.words() == f"echo: {words}" and turn.stop == "end_turn"
 
 
 def test_another_model_for_one_turn(make, form):
@@ -374,17 +390,26 @@ def test_a_context_that_is_too_full_is_summarised(make, form):
     for number in range(4):
         thread.take(form, f"turn {number} {LONG}")
     before = len(thread.client.agents.retrieve(thread.agent_id).message_ids)
-    turn = thread.take(form, "[[usage:38000]] full")
+    # The SDK's types of a stream do not have these two messages, only those of a whole answer.
+    lenient = letta_client.Letta(base_url=str(thread.client.base_url))
+    told = thread if form == "blocking" else Thread(lenient, thread.agent_id)
+    turn = told.take(form, "[[usage:38000]] full", include_compaction_messages=True)
     assert (turn.words(), turn.stop) == ("echo: full", "end_turn")
+    assert turn.kinds() == [*REPLIED, "event_message", "summary_message"]
     after = thread.client.agents.retrieve(thread.agent_id).message_ids
     assert len(after) < before
     assert thread.take(form, "on").words() == "echo: on"
 
 
-def test_a_context_is_summarised_because_somebody_asks(make, form):
-    thread = talking(make, form)
+@pytest.mark.parametrize("of", ["agent", "conversation"])
+def test_a_context_is_summarised_because_somebody_asks(make, form, of):
+    thread = talking(make, form) if of == "conversation" else make()
     for number in range(4):
         thread.take(form, f"turn {number} {LONG}")
-    done = thread.client.conversations.messages.compact(thread.conversation_id)
+    messages = thread.client.conversations.messages if of == "conversation" else thread.client.agents.messages
+    done = messages.compact(thread.conversation_id or thread.agent_id)
     assert done.num_messages_after < done.num_messages_before and done.summary
+    # Lists show it as the model reads it.
+    users = [message.content for message in thread.listed() if message.message_type == "user_message"]
+    assert [done.summary in text for text in users].count(True) == 1
     assert thread.take(form, "on").words() == "echo: on"

@@ -111,11 +111,20 @@ for (const [rule, script, refused, stop] of RULES) {
 
 // ── kinds of agents, models, forms of answers
 
-for (const agent_type of ['letta_v1_agent', 'memgpt_agent', 'memgpt_v2_agent']) {
-  const base = { agent_type, include_base_tools: true, include_base_tool_rules: true };
-  each(`the type ${agent_type}`, () => make(['memory_insert'], base), async (take, thread) => {
+const SPEAKING = {
+  letta_v1_agent: {},
+  memgpt_agent: {},
+  memgpt_v2_agent: {},
+  split_thread_agent: { system: 'You are helpful.' },
+  voice_convo_agent: { enable_sleeptime: true },
+  voice_sleeptime_agent: {},
+};
+for (const [agent_type, fields] of Object.entries(SPEAKING)) {
+  const base = { agent_type, include_base_tools: true, include_base_tool_rules: true, ...fields };
+  each(`the type ${agent_type}`, () => make(['memory_insert', 'send_message'], base), async (take, thread) => {
     const turn = await take(`${calls(insert('A'))}hello`);
-    assert.deepEqual([turn.kinds.at(-1), turn.words, turn.stop], ['assistant_message', 'echo: hello', 'end_turn']);
+    assert.deepEqual([turn.kinds.at(-1), turn.words], ['assistant_message', 'echo: hello']);
+    assert.ok(['end_turn', 'tool_rule'].includes(turn.stop), turn.stop);
     assert.equal(await human(thread), 'Name: Ada\nA');
   });
 }
@@ -133,8 +142,8 @@ const model_settings = { provider_type: 'openai', response_format: { type: 'json
 each('an answer in a form, by another model', () => make([], { model_settings }), async (take) => {
   const models = [undefined, 'openai/scripted-too'];
   for (const override_model of models) {
-    const turn = await take('in form', override_model ? { override_model } : {});
-    assert.equal(turn.words, 'echo: in form');
+    const turn = await take('[[say:{"a":"tea"}]]', override_model ? { override_model } : {});
+    assert.deepEqual(JSON.parse(turn.words), { a: 'tea' });
     const [step] = await items(client.runs.steps.list(turn.run));
     check('Step', step);
     assert.equal(step.model_handle, override_model ?? 'openai/scripted');
@@ -142,6 +151,12 @@ each('an answer in a form, by another model', () => make([], { model_settings })
     if (!override_model) assert.deepEqual(sent.response_format.json_schema.schema.required, ['a']);
   }
   await assert.rejects(take('hi', { override_model: 'nobody/nothing' }), (error) => error.status === 404);
+});
+
+each('a long answer', () => make([]), async (take) => {
+  const words = Array.from({ length: 20000 }, (_, number) => `word-${number}`).join(' ');
+  const turn = await take(words);
+  assert.deepEqual([turn.words, turn.stop], [`echo: ${words}`, 'end_turn']);
 });
 
 // ── conversations and compaction
@@ -199,6 +214,15 @@ each('a context that is too full', () => make([], small), async (take, thread) =
 each('a context that is summarised because somebody asks', talking, async (take, thread) => {
   for (let number = 0; number < 4; number++) await take(`turn ${number} ${LONG}`);
   const done = await client.conversations.messages.compact(thread.conversation);
+  check('CompactionResponse', done);
+  assert.ok(done.num_messages_after < done.num_messages_before && done.summary);
+  assert.equal((await take('on')).words, 'echo: on');
+});
+
+each('a default thread that is summarised because somebody asks', () => make([]), async (take, thread) => {
+  for (let number = 0; number < 4; number++) await take(`turn ${number} ${LONG}`);
+  const done = await client.agents.messages.compact(thread.agent);
+  check('CompactionResponse', done);
   assert.ok(done.num_messages_after < done.num_messages_before && done.summary);
   assert.equal((await take('on')).words, 'echo: on');
 });

@@ -25,6 +25,12 @@ export const items = async (page) => { const all = []; for await (const item of 
 // ── the ways to take a turn
 
 const SCHEMAS = {
+  ping: 'LettaPing',
+  stop_reason: 'LettaStopReason',
+  usage_statistics: 'LettaUsageStatistics',
+  user_message: 'UserMessage',
+  event_message: 'EventMessage',
+  summary_message: 'SummaryMessage',
   assistant_message: 'AssistantMessage',
   tool_call_message: 'ToolCallMessage',
   tool_return_message: 'ToolReturnMessage',
@@ -63,20 +69,32 @@ async function streamed({ agent, conversation }, body) {
   return chunks;
 }
 
+// What identifies a message: the same in every form, and in a list.
+const mark = (message) => [message.id, message.message_type, message.otid, message.step_id, message.run_id].join(' ');
+const ASIDE = ['ping', 'stop_reason', 'usage_statistics', 'user_message', 'system_message', 'approval_response_message', 'event_message', 'summary_message'];
+const told = (message) => !ASIDE.includes(message.message_type);
+
+async function listed({ agent, conversation }) {
+  const page = conversation
+    ? client.conversations.messages.list(conversation, { order: 'asc', limit: 1000 })
+    : client.agents.messages.list(agent, { order: 'asc', limit: 1000 });
+  return (await items(page)).filter(told);
+}
+
 // A turn as its client saw it: the kinds of its messages, its words, the ids of the calls that wait, the returns, the end.
 export async function take(form, thread, messages, options = {}) {
   const body = { messages: typeof messages === 'string' ? user(messages) : messages, ...options };
+  const before = new Set((await listed(thread)).map(mark));
   const chunks = await FORMS[form](thread, body);
   const turn = { kinds: [], words: '', waiting: [], returns: [], stop: undefined, usage: undefined, run: undefined };
   const seen = new Set();
   for (const chunk of chunks) {
     const kind = chunk.message_type;
     turn.run ??= chunk.run_id;
+    check(SCHEMAS[kind], chunk);
     if (kind === 'ping') continue;
     if (kind === 'stop_reason') { assert.equal(turn.stop, undefined); turn.stop = chunk.stop_reason; continue; }
     if (kind === 'usage_statistics') { turn.usage = chunk; continue; }
-    // The pieces of a token stream are no whole messages.
-    if (form !== 'tokens' && SCHEMAS[kind]) check(SCHEMAS[kind], chunk);
     if (!seen.has(`${chunk.id} ${kind}`)) turn.kinds.push(kind);
     seen.add(`${chunk.id} ${kind}`);
     if (kind === 'assistant_message') turn.words += chunk.content;
@@ -87,5 +105,15 @@ export async function take(form, thread, messages, options = {}) {
     }
   }
   assert.ok(turn.stop && turn.usage, JSON.stringify(chunks));
+  const stored = (await listed(thread)).map(mark).filter((each) => !before.has(each));
+  assert.deepEqual(new Set(stored), new Set(chunks.filter(told).map(mark)));
+  // A whole answer without messages names no run.
+  const recorded = turn.run ? await items(client.runs.steps.list(turn.run)) : [];
+  const steps = recorded.filter((step) => step.status !== 'cancelled');
+  const cost = steps.reduce((sum, step) => sum + step.total_tokens, 0);
+  // The call for a summary has a record, and is no step of the turn; who did not ask for it sees it as the model does.
+  const summaries = turn.kinds.filter((kind) => kind === 'user_message' || kind === 'summary_message').length;
+  assert.equal(steps.length - summaries, turn.usage.step_count);
+  assert.equal(cost, turn.usage.total_tokens);
   return turn;
 }
