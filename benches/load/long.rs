@@ -17,7 +17,7 @@ const OPTIONS: &[(&str, &str)] = &[("GREENROOM__DATA__CACHE_MIB", "8")];
 
 pub(crate) async fn talk(model: &Model) {
     title("long: 20,000 turns of one agent in a window of 16,000 tokens, with 8 MiB of cache");
-    let daemon = Daemon::start_with(model, OPTIONS).await;
+    let mut daemon = Daemon::start_with(model, OPTIONS).await;
     let mut client = daemon.client().await;
     let agent = client.agent().await;
     let path = format!("/v1/agents/{agent}");
@@ -50,6 +50,19 @@ pub(crate) async fn talk(model: &Model) {
             ),
         );
     }
+    // What the engine keeps in memory for what is on the disk, and the agent with its context.
+    daemon.stop();
+    daemon.again().await;
+    let idle_kib = daemon.resident_kib();
+    daemon.client().await.send(&agent, message("hello")).await;
+    line(
+        "started anew, and one turn",
+        &format!(
+            "resident {:.1} MiB, {:.1} MiB",
+            idle_kib as f64 / 1_024.0,
+            daemon.resident_kib() as f64 / 1_024.0,
+        ),
+    );
 }
 
 /// Of all files below a folder.
