@@ -4,6 +4,7 @@ use crate::domain::error::Kind;
 use crate::domain::id::{
     AgentId, BlockId, ConversationId, MessageId, ProviderId, RunId, StepId, ToolId,
 };
+use crate::domain::model::OverBudget;
 use crate::store::{CommitError, Condition, ReadError};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -146,6 +147,12 @@ impl From<ReadError> for Refused {
             ReadError::Damaged { agent, detail } => Self::Damaged { agent, detail },
             other => Self::Internal(other.to_string()),
         }
+    }
+}
+
+impl From<OverBudget> for Refused {
+    fn from(bad: OverBudget) -> Self {
+        Self::Argument(bad.to_string())
     }
 }
 

@@ -8,7 +8,7 @@ use super::block::NewBlock;
 use super::clock;
 use super::id::{AgentId, BlockId, IdentityId, SecretId, ToolId, UserId};
 use super::message::{Message, Part, Role, ToolCall};
-use super::model::{EmbeddingConfig, LlmConfig, ModelSettings, ResponseFormat};
+use super::model::{EmbeddingConfig, LlmConfig, ModelSettings, OverBudget, ResponseFormat};
 use super::rules::check::{self, BadRule, Conflict};
 use super::run::InputRole;
 use super::step;
@@ -73,8 +73,8 @@ pub enum BadAgent {
     UnknownTool(String),
     #[error("tool_ids: {0} is not a tool")]
     UnknownToolId(ToolId),
-    #[error("max_reasoning_tokens ({reasoning}) is more than max_tokens ({max})")]
-    Reasoning { reasoning: u64, max: u64 },
+    #[error(transparent)]
+    Reasoning(#[from] OverBudget),
     #[error("{field} is {found}, at most {most} are possible")]
     TooMany {
         field: &'static str,
@@ -247,13 +247,8 @@ fn llm_config(request: &CreateAgent) -> Result<LlmConfig, BadAgent> {
     if let Some(settings) = request.model_settings.clone() {
         settings.apply(&mut config);
     }
-    match config.max_tokens {
-        Some(max) if config.max_reasoning_tokens > max => Err(BadAgent::Reasoning {
-            reasoning: config.max_reasoning_tokens,
-            max,
-        }),
-        _ => Ok(config),
-    }
+    config.check()?;
+    Ok(config)
 }
 
 /// Settings with the stock summariser and the prompt of the mode, but for what was asked for.

@@ -152,6 +152,26 @@ impl ModelSettings {
     }
 }
 
+/// A model may not think for longer than it may answer (`agents-admin.md` §1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("max_reasoning_tokens ({reasoning}) is more than max_tokens ({max})")]
+pub struct OverBudget {
+    pub reasoning: u64,
+    pub max: u64,
+}
+
+impl LlmConfig {
+    /// # Errors
+    /// `OverBudget`.
+    pub fn check(&self) -> Result<(), OverBudget> {
+        let reasoning = self.max_reasoning_tokens;
+        match self.max_tokens {
+            Some(max) if reasoning > max => Err(OverBudget { reasoning, max }),
+            _ => Ok(()),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmbeddingConfig {
     pub embedding_endpoint_type: String,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 
 /// What is asked for. Settings of the model are the agent's own: those of a request are ignored.
 #[derive(Debug, Deserialize)]
@@ -23,7 +24,7 @@ pub struct Request {
     messages: Vec<MessageIn>,
     pub stream: Option<bool>,
     stream_options: Option<StreamOptions>,
-    n: Option<u64>,
+    n: Option<NonZeroU64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -77,7 +78,7 @@ pub enum BadChat {
     #[error("messages: none of them is from the user")]
     NoUserMessage,
     #[error("n: an agent gives one answer, not {0}")]
-    Answers(u64),
+    Answers(NonZeroU64),
     #[error("messages.{index}: a part of type {kind} cannot be read, send text or images")]
     Part { index: usize, kind: &'static str },
 }
@@ -94,7 +95,7 @@ impl Request {
     /// # Errors
     /// See `BadChat`.
     pub fn into_send(self) -> Result<Send, BadChat> {
-        if let Some(answers) = self.n.filter(|answers| *answers != 1) {
+        if let Some(answers) = self.n.filter(|answers| answers.get() != 1) {
             return Err(BadChat::Answers(answers));
         }
         let newest_first = self.messages.into_iter().enumerate().rev();

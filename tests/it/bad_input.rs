@@ -285,6 +285,8 @@ async fn a_wrong_field_is_told_by_type_place_and_value() {
     let agent = world.agent(&[]).await;
     let messages = format!("/v1/agents/{agent}/messages");
     let long = "x".repeat(201);
+    let chat = json!({"model": &agent, "messages": [{"role": "user", "content": "x"}], "n": 0});
+    let chat = chat.to_string();
     let bodies = [
         (
             "/v1/agents/",
@@ -414,6 +416,13 @@ async fn a_wrong_field_is_told_by_type_place_and_value() {
             "'input': 'x'",
         ),
     ];
+    let bodies = bodies.into_iter().chain([(
+        "/v1/chat/completions",
+        chat.as_str(),
+        "greater_than",
+        "('body', 'n')",
+        "'input': 0",
+    )]);
     let queries = [
         (
             "/v1/runs/?order_by=name".to_owned(),
@@ -551,7 +560,7 @@ async fn a_wrong_field_is_told_by_type_place_and_value() {
         let request = world
             .http
             .request(method, format!("{}{path}", world.base))
-            .body(body);
+            .body(body.to_owned());
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), 422, "{path} {body}");
         let error: Value = answer.json().await.unwrap();

@@ -5,6 +5,7 @@ use super::{Live, OpenRun, State};
 use crate::actors::refused::Refused;
 use crate::actors::run::worker::Context;
 use crate::actors::run::{self, RunHandle};
+use crate::domain::agent::TurnLoop;
 use crate::domain::approval::{self, Answer, Pending};
 use crate::domain::clock;
 use crate::domain::id::{MessageId, RunId};
@@ -65,6 +66,15 @@ impl State {
             Some(first) => return Ok(self.attach(first.id)),
             None => None,
         };
+        if !request.client_tools.is_empty()
+            && self.settings.agent_type.turn_loop() != TurnLoop::Native
+        {
+            let kind = self.settings.agent_type.name();
+            let text = format!(
+                "client_tools: an agent of type {kind} has none, its calls are the server's own"
+            );
+            return Err(Refused::Argument(text).into());
+        }
         let lane = request.lane;
         self.open_thread(lane).await?;
         let thread = self.threads.get(lane).ok_or(Refused::Overloaded)?;

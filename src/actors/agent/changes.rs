@@ -41,6 +41,9 @@ impl State {
         if change.tool_rules.is_some() {
             self.check_rules(&settings)?;
         }
+        if settings.llm_config != self.settings.llm_config {
+            settings.llm_config.check().map_err(Refused::from)?;
+        }
         let mut head = self.head.clone();
         head.last_run_completion = change.last_run_completion.or(head.last_run_completion);
         head.last_run_duration_ms = change.last_run_duration_ms.or(head.last_run_duration_ms);

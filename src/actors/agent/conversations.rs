@@ -87,6 +87,8 @@ impl State {
             }
         }
         let conversation = new.create(self.id(), now);
+        let config = conversation.config(&self.settings.llm_config);
+        config.check().map_err(Refused::from)?;
         self.begin(conversation, blocks, isolated, Vec::new()).await
     }
 
@@ -193,7 +195,12 @@ impl State {
     ) -> Result<(), InFlight> {
         self.alive()?;
         let mut conversation = self.conversation(id)?;
+        let before = conversation.config(&self.settings.llm_config);
         change.apply(&mut conversation, by, clock::now());
+        let config = conversation.config(&self.settings.llm_config);
+        if config != before {
+            config.check().map_err(Refused::from)?;
+        }
         let mut batch = Batch::of_agent(self.id(), self.live.epoch);
         batch.put_conversation(&conversation);
         self.write(batch).await?;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::domain::agent::{AgentChange, TurnLoop};
+use crate::domain::model::OverBudget;
 use crate::domain::tool::ToolType;
 
 const KNOWN: [&str; 10] = [
@@ -481,10 +482,10 @@ fn what_makes_no_sense_is_refused_with_its_field() {
             max_reasoning_tokens: Some(4_097),
             ..v1()
         }),
-        BadAgent::Reasoning {
+        BadAgent::Reasoning(OverBudget {
             reasoning: 4_097,
             max: 4_096
-        }
+        })
     );
     assert_eq!(
         made(CreateAgent {

@@ -3,8 +3,8 @@
 
 use crate::facade::misfit::Misfit;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use serde_json::error::Category;
+use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment};
 
 /// Reads JSON; says which field is wrong and how.
@@ -20,15 +20,80 @@ pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Misfit> {
         _ => (),
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        // A body that is broken further on is first of all broken.
-        match parse(bytes) {
-            Ok(body) => misfit(&body, error.path(), error.inner()),
-            Err(broken) => broken,
+    match serde_path_to_error::deserialize(&mut json) {
+        Ok(value) => {
+            json.end().map_err(|error| broken(bytes, &error))?;
+            Ok(value)
         }
-    })?;
-    json.end().map_err(|error| broken(bytes, &error))?;
-    Ok(value)
+        Err(error) => {
+            // A body that is broken further on is first of all broken.
+            let body = parse(bytes)?;
+            if is_of_two(error.inner()) {
+                return read_once(body);
+            }
+            Err(misfit(&body, error.path(), error.inner()))
+        }
+    }
+}
+
+/// Fields with two names: the one that counts, and the other.
+const NAMES: [(&str, &str); 3] = [
+    ("override_system", "system"),
+    ("response_format", "response_schema"),
+    ("requires_approval", "body_requires_approval"),
+];
+
+fn is_of_two(error: &serde_json::Error) -> bool {
+    error.to_string().starts_with("duplicate field `")
+}
+
+/// A name that stands twice has its last value, as everywhere in JSON; a field by both of its names is read if they say
+/// the same.
+fn read_once<T: DeserializeOwned>(mut body: Value) -> Result<T, Misfit> {
+    loop {
+        let error = match serde_path_to_error::deserialize(&body) {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let (loc, _) = walk(&body, error.path());
+        let found = named_twice(&mut body, &loc).filter(|_| is_of_two(error.inner()));
+        let Some((place, (name, other))) = found else {
+            return Err(misfit(&body, error.path(), error.inner()));
+        };
+        let object = object_at(&mut body, place);
+        let both = object.and_then(|object| Some((object.remove(other)?, object.get(name)?)));
+        if let Some((second, first)) = both
+            && second != *first
+        {
+            let loc = [place, &[other.to_owned()]].concat();
+            let message = format!("{other} is another name of {name}, and the two differ");
+            return Err(Misfit::new(&loc, "value_error", message, second));
+        }
+    }
+}
+
+/// The place of the object with both names of a field: where the path leads, or around it.
+fn named_twice<'a>(
+    body: &mut Value,
+    loc: &'a [String],
+) -> Option<(&'a [String], (&'static str, &'static str))> {
+    let around = loc.split_last().map_or(loc, |(_, around)| around);
+    [loc, around].into_iter().find_map(|place| {
+        let object = object_at(body, place)?;
+        let mut names = NAMES.into_iter();
+        let both =
+            names.find(|(name, other)| object.contains_key(*name) && object.contains_key(*other));
+        Some((place, both?))
+    })
+}
+
+fn object_at<'a>(body: &'a mut Value, loc: &[String]) -> Option<&'a mut Map<String, Value>> {
+    let mut steps = loc.iter().skip(1);
+    let value = steps.try_fold(body, |value, step| match value {
+        Value::Array(items) => items.get_mut(step.parse::<usize>().ok()?),
+        value => value.get_mut(step),
+    });
+    value?.as_object_mut()
 }
 
 const NO_OBJECT: (&str, &str) = (
@@ -54,7 +119,7 @@ fn broken(bytes: &[u8], error: &serde_json::Error) -> Misfit {
     let read = bytes.get(..offset).unwrap_or(bytes);
     let offset = String::from_utf8_lossy(read).chars().count();
     let loc = ["body".to_owned(), offset.to_string()];
-    let empty = serde_json::Map::new();
+    let empty = Map::new();
     Misfit::new(&loc, "json_invalid", "JSON decode error", empty).with("error", sentence(error))
 }
 

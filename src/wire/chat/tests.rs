@@ -206,7 +206,7 @@ fn the_last_user_message_is_taken_and_the_rest_is_what_the_agent_remembers() {
     assert_eq!(nobody.unwrap_err(), BadChat::NoUserMessage);
     let user = json!([{"role": "user", "content": "x"}]);
     let three = read(json!({"model": MODEL, "messages": user, "n": 3}));
-    assert_eq!(three.unwrap_err(), BadChat::Answers(3));
+    assert_eq!(three.unwrap_err(), BadChat::Answers(3.try_into().unwrap()));
     let audio = json!([{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]);
     let audio = read(json!({"model": MODEL, "messages": audio}));
     assert_eq!(

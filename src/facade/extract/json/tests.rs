@@ -166,3 +166,41 @@ fn broken_json_tells_how_many_characters_were_right() {
         assert!(told.contains("'input': {}, 'ctx': {'error': "), "{told}");
     }
 }
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Outer {
+    list: Vec<Twofold>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Twofold {
+    #[serde(alias = "system")]
+    override_system: Option<String>,
+    number: Option<u64>,
+}
+
+#[test]
+fn a_name_that_stands_twice_has_its_last_value_and_two_names_of_a_field_may_not_differ() {
+    let read = |inner: &str| super::read::<Outer>(format!(r#"{{"list": [{inner}]}}"#).as_bytes());
+    let text = |inner: &str| read(inner).unwrap().list.remove(0);
+    assert_eq!(text(r#"{"number": 1, "number": 2}"#).number, Some(2));
+    for same in [
+        r#"{"system": "a", "override_system": "a"}"#,
+        r#"{"override_system": "b", "system": "a", "override_system": "a"}"#,
+        r#"{"number": 1, "system": "a", "number": 2, "override_system": "a"}"#,
+    ] {
+        assert_eq!(text(same).override_system.as_deref(), Some("a"), "{same}");
+    }
+    let error = read(r#"{"system": "a", "override_system": "b"}"#).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.starts_with("{'type': 'value_error', 'loc': ('body', 'list', 0, 'system'), 'msg': ")
+            && error.contains("'input': 'a'"),
+        "{error}"
+    );
+    let error = read(r#"{"number": 1, "number": "x"}"#).unwrap_err();
+    assert!(
+        error.to_string().contains("('body', 'list', 0, 'number')"),
+        "{error}"
+    );
+}
