@@ -81,6 +81,13 @@ impl Display for Misfit {
             ctx,
         } = &*self.0;
         let loc_is_secret = loc.iter().any(|name| is_secret(name));
+        // What is wrong with a key may be told with the key.
+        let message = if loc_is_secret && repeats(message, input) {
+            "Input is not what the schema asks for"
+        } else {
+            message
+        };
+        let ctx = ctx.as_ref().filter(|_| !loc_is_secret);
         let comma = if loc.len() == 1 { "," } else { "" };
         let loc: Vec<String> = loc.iter().map(|part| place(part)).collect();
         write!(
@@ -104,9 +111,23 @@ impl Display for Misfit {
 /// What stands for a key: answers are copied into logs and reports.
 const HIDDEN: &str = "**********";
 
+/// Whether a text has one of the texts or numbers of a value in it.
+fn repeats(text: &str, value: &Value) -> bool {
+    match value {
+        Value::String(part) => !part.is_empty() && text.contains(part.as_str()),
+        Value::Number(number) => text.contains(&number.to_string()),
+        Value::Array(items) => items.iter().any(|item| repeats(text, item)),
+        Value::Object(fields) => fields.values().any(|field| repeats(text, field)),
+        Value::Null | Value::Bool(_) => false,
+    }
+}
+
 fn is_secret(name: &str) -> bool {
-    const SECRETS: [&str; 14] = [
+    const SECRETS: [&str; 17] = [
         "api_key",
+        "api_key_enc",
+        "value_enc",
+        "access_key_enc",
         "access_key",
         "secret_key",
         "session_token",
@@ -255,9 +276,12 @@ mod tests {
             "no",
             json!(["sk-secret"]),
         );
-        for misfit in [missing, wrong] {
+        let told = "invalid type: string \"sk-secret\", expected a map";
+        let told = Misfit::new(&["body", "secrets"], "value_error", told, "sk-secret")
+            .with("error", "sk-secret");
+        for misfit in [missing, wrong, told] {
             let text = misfit.to_string();
-            assert!(text.contains(HIDDEN) && !text.contains("secret"), "{text}");
+            assert!(text.contains(HIDDEN) && !text.contains("sk-secret"), "{text}");
         }
     }
 

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 async fn each_bad_request_gets_its_error_and_changes_nothing() {
     let world = World::new().await;
     let agent = world.agent(&[]).await;
+    let fields = json!({"agent_type": "memgpt_v2_agent"});
+    let heartbeat = world.agent_with(fields).await;
     let messages = format!("/v1/agents/{agent}/messages");
     let unknown = "agent-00000000-0000-4000-8000-000000000001";
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -77,6 +79,30 @@ async fn each_bad_request_gets_its_error_and_changes_nothing() {
             "/v1/agents/".to_owned(),
             Some(r#"{"model": "openai/scripted", "tools": ["no_such_tool"]}"#.to_owned()),
             400,
+        ),
+        (
+            Method::PATCH,
+            format!("/v1/agents/{agent}"),
+            Some(r#"{"max_tokens": 100, "model_settings": {"provider_type": "anthropic", "thinking": {"type": "enabled", "budget_tokens": 101}}}"#.to_owned()),
+            400,
+        ),
+        (
+            Method::POST,
+            format!("/v1/conversations/?agent_id={agent}"),
+            Some(r#"{"model_settings": {"provider_type": "anthropic", "max_output_tokens": 100, "thinking": {"budget_tokens": 101}}}"#.to_owned()),
+            400,
+        ),
+        (
+            Method::POST,
+            format!("/v1/agents/{heartbeat}/messages"),
+            Some(r#"{"input": "x", "client_tools": [{"name": "ping"}]}"#.to_owned()),
+            400,
+        ),
+        (
+            Method::POST,
+            messages.clone(),
+            Some(r#"{"input": "x", "system": "a", "override_system": "b"}"#.to_owned()),
+            422,
         ),
         (
             Method::POST,
