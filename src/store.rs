@@ -43,6 +43,7 @@ mod sweep;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod traces;
 
 pub use audit::CheckReport;

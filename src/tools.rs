@@ -2,6 +2,7 @@
 
 mod arguments;
 pub mod builtin;
+pub mod custom;
 pub mod source;
 #[cfg(feature = "faults")]
 pub mod testing;

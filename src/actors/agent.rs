@@ -188,7 +188,7 @@ impl AgentHandle {
             agent: agent.id,
             tool: name.to_owned(),
         })?;
-        match host::start(&**tool, arguments, AgentHost::new(&self.house, &agent)) {
+        match host::start(&*tool, arguments, AgentHost::new(&self.house, &agent)) {
             Work::Done(result) => Ok(result),
             Work::Edit(edit) => {
                 let name = name.to_owned();
@@ -826,7 +826,6 @@ impl State {
                 .tools
                 .iter()
                 .filter_map(|tool| self.house.toolbox.get(*tool))
-                .cloned()
                 .collect(),
             client_tools: inbox.client_tools.as_slice().into(),
             committed: committed_of(&thread.window, inbox.run_id),

@@ -7,6 +7,7 @@
 //! Restart  permanent.
 
 mod providers;
+mod tools;
 
 use super::ask::{AskError, DEADLINE, Mailbox, Waiting, answer, ask};
 use super::house::House;
@@ -16,17 +17,15 @@ use crate::domain::agent::NewAgent;
 use crate::domain::block::{Block, BlockChange, BlockLink, NewBlock};
 use crate::domain::clock;
 use crate::domain::history::{Compiled, Head, Window};
-use crate::domain::id::{AgentId, BlockId, ProviderId, UserId};
+use crate::domain::id::{AgentId, BlockId, ProviderId, ToolId, UserId};
 use crate::domain::message::{Message, Part, Role};
 use crate::domain::model::{EmbeddingConfig, EmbeddingInfo, LlmConfig, ModelInfo};
 use crate::domain::prompt::{self, PromptInput};
 use crate::domain::provider::{Provider, ProviderChange};
-use crate::domain::tool::Tool;
+use crate::domain::tool::{NewTool, Tool, ToolChange};
 use crate::providers::Prepared;
 use crate::store::{Batch, CommitError, Condition};
-use crate::tools::source;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use serde_json::Value;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Times a conditional write is tried again because somebody else wrote in between.
@@ -137,28 +136,6 @@ impl LibraryHandle {
         self.house.providers.embedding_models().await
     }
 
-    /// All tools the program knows.
-    pub fn tools(&self) -> Vec<Arc<Tool>> {
-        self.house
-            .toolbox
-            .all()
-            .iter()
-            .map(|tool| tool.definition().clone())
-            .collect()
-    }
-
-    /// The schema of the tool that a Python source defines.
-    ///
-    /// # Errors
-    /// `Argument` with the place and the reason.
-    pub async fn schema_of(&self, source: String) -> Result<Value, Refused> {
-        super::reads::blocking(move || {
-            let schema = source::python_schema(&source, None);
-            schema.map_err(|bad| Refused::Argument(bad.to_string()))
-        })
-        .await
-    }
-
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(Reply<T>) -> Msg,
@@ -211,6 +188,9 @@ enum Msg {
     DeleteProvider(ProviderId, Reply<()>),
     /// Its models were listed at somebody's request.
     NoteSync(ProviderId, Reply<Provider>),
+    UpsertTool(Box<NewTool>, UserId, Reply<Arc<Tool>>),
+    ModifyTool(ToolId, Box<ToolChange>, UserId, Reply<Arc<Tool>>),
+    DeleteTool(ToolId, Reply<()>),
 }
 
 pub(crate) struct Library;
@@ -242,6 +222,7 @@ impl Actor for Library {
             _plate: plate,
         };
         state.seat_providers();
+        state.seat_tools();
         *seat.actor.write().unwrap_or_else(PoisonError::into_inner) = Some(myself);
         Ok(state)
     }
@@ -273,6 +254,11 @@ impl Actor for Library {
             }
             Msg::DeleteProvider(id, reply) => answer(reply, state.delete_provider(id).await),
             Msg::NoteSync(id, reply) => answer(reply, state.note_sync(id).await),
+            Msg::UpsertTool(new, by, reply) => answer(reply, state.upsert_tool(*new, by).await),
+            Msg::ModifyTool(id, change, by, reply) => {
+                answer(reply, state.modify_tool(id, &change, by).await)
+            }
+            Msg::DeleteTool(id, reply) => answer(reply, state.delete_tool(id).await),
         }
         Ok(())
     }

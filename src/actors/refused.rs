@@ -35,6 +35,11 @@ pub enum Refused {
     NoSuchProvider(ProviderId),
     #[error("there is a provider called '{0}' already")]
     ProviderNameTaken(String),
+    #[error("there is a tool called '{0}' already")]
+    ToolNameTaken(String),
+    /// The request does not fit the schema.
+    #[error("{0}")]
+    Invalid(String),
     /// What the provider said to the key, without the key.
     #[error("{0}")]
     KeyRefused(String),
@@ -116,9 +121,10 @@ impl Refused {
             Self::Argument(_) | Self::BadAnswer(_) | Self::NoActiveRun | Self::NotBackground(_) => {
                 Kind::Argument
             }
-            Self::KeyReused | Self::OverLimit { .. } => Kind::Invalid,
+            Self::KeyReused | Self::OverLimit { .. } | Self::Invalid(_) => Kind::Invalid,
             Self::LabelTaken { .. }
             | Self::ProviderNameTaken(_)
+            | Self::ToolNameTaken(_)
             | Self::StaleVersion { .. }
             | Self::LaneBusy { .. }
             | Self::NothingToCancel
@@ -182,6 +188,8 @@ impl From<Condition> for Refused {
             Condition::LinkIs { agent, block, .. } => Self::NotAttached { agent, block },
             Condition::ProviderVersion { provider, .. } => Self::NoSuchProvider(provider),
             Condition::ProviderNameFree(name) => Self::ProviderNameTaken(name),
+            Condition::ToolVersion { tool, .. } => Self::NoSuchTool(tool),
+            Condition::ToolNameFree(name) => Self::ToolNameTaken(name),
         }
     }
 }

@@ -186,7 +186,7 @@ impl Call {
         match read_object(&call.arguments) {
             Err(problem) => {
                 let failure = ToolFailure {
-                    name: "JSONDecodeError",
+                    name: "JSONDecodeError".into(),
                     message: format!("{}: {problem}", rules::UNREADABLE),
                 };
                 let planned = PlannedCall {

@@ -626,7 +626,7 @@ pub fn with_approval(rules: &[ToolRule], tool: &str, wanted: bool) -> Vec<ToolRu
 
 fn refusal(text: String) -> ToolFailure {
     ToolFailure {
-        name: "ToolConstraintError",
+        name: "ToolConstraintError".into(),
         message: format!("{CONSTRAINT} {text}"),
     }
 }

@@ -53,7 +53,7 @@ impl PlannedCall {
 
 fn read_arguments(text: &str) -> Result<Map<String, Value>, ToolFailure> {
     let mut arguments = read_object(text).map_err(|problem| ToolFailure {
-        name: "JSONDecodeError",
+        name: "JSONDecodeError".into(),
         message: format!("{UNREADABLE}: {problem}"),
     })?;
     arguments.shift_remove(REQUEST_HEARTBEAT);
@@ -323,7 +323,7 @@ pub fn pack_client(end: &ToolReturn, limit: usize, time: Timestamp, timezone: &s
 pub fn denied_call(reason: Option<&str>) -> ToolFailure {
     let said = "the user denied this call";
     ToolFailure {
-        name: "Denied",
+        name: "Denied".into(),
         message: match reason {
             Some(reason) if !reason.is_empty() => format!("{said}: {reason}"),
             _ => said.to_owned(),
@@ -334,7 +334,7 @@ pub fn denied_call(reason: Option<&str>) -> ToolFailure {
 /// The failure of a call that a cancel reached before it had ended.
 pub fn cancelled_call() -> ToolFailure {
     ToolFailure {
-        name: "Cancelled",
+        name: "Cancelled".into(),
         message: "the call was cancelled before it had ended".to_owned(),
     }
 }
@@ -342,7 +342,7 @@ pub fn cancelled_call() -> ToolFailure {
 /// The failure of a call whose tool panicked.
 pub fn crashed_call() -> ToolFailure {
     ToolFailure {
-        name: "RuntimeError",
+        name: "RuntimeError".into(),
         message: "the tool crashed".to_owned(),
     }
 }
@@ -350,7 +350,7 @@ pub fn crashed_call() -> ToolFailure {
 /// The failure of a call that had not begun when the server stopped.
 pub fn unstarted_call() -> ToolFailure {
     ToolFailure {
-        name: "Interrupted",
+        name: "Interrupted".into(),
         message: format!("{UNSTARTED}; it was not run"),
     }
 }
@@ -358,7 +358,7 @@ pub fn unstarted_call() -> ToolFailure {
 /// The failure of a call that was under way when the server stopped.
 pub fn interrupted_call() -> ToolFailure {
     ToolFailure {
-        name: "Interrupted",
+        name: "Interrupted".into(),
         message: "the server stopped while the call was running; its outcome is unknown".to_owned(),
     }
 }

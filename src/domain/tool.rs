@@ -1,7 +1,12 @@
 //! Tools: what an agent may call, and the rules on their order.
 
+mod custom;
+
+pub use self::custom::{BadTool, NewTool, ToolChange};
 use super::id::{ToolId, UserId};
+use jiff::Timestamp;
 use serde_json::Value;
+use std::borrow::Cow;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
@@ -9,19 +14,62 @@ pub struct Tool {
     pub name: String,
     pub tool_type: ToolType,
     pub description: String,
-    pub source_type: String,
+    pub source_type: SourceType,
     pub source_code: Option<String>,
     pub tags: Vec<String>,
     /// `{"name","description","parameters"}` as it is shown to models.
     pub json_schema: Value,
     pub args_json_schema: Option<Value>,
+    pub pip_requirements: Option<Vec<Requirement>>,
+    pub npm_requirements: Option<Vec<Requirement>>,
     /// Characters; longer returns are cut (agent-loop §7).
     pub return_char_limit: u64,
     pub default_requires_approval: Option<bool>,
     pub enable_parallel_execution: bool,
     pub created_by: Option<UserId>,
+    pub updated_by: Option<UserId>,
     pub metadata: Value,
     pub project_id: Option<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// Counts the writes of its record, from 1; 0 for a tool that is in the program.
+    pub version: u64,
+}
+
+impl Tool {
+    /// Whether it is in the program: it cannot be changed from outside.
+    pub fn is_builtin(&self) -> bool {
+        !matches!(self.tool_type, ToolType::Custom | ToolType::ExternalMcp)
+    }
+}
+
+/// The language of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceType {
+    Python,
+    Typescript,
+}
+
+impl SourceType {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Python => "python",
+            Self::Typescript => "typescript",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Python, Self::Typescript]
+            .into_iter()
+            .find(|language| language.name() == name)
+    }
+}
+
+/// A package that a source needs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Requirement {
+    pub name: String,
+    pub version: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,7 +101,7 @@ impl ToolType {
     }
 }
 
-/// One rule on the order of tools (agent-loop §6). Kept and shown from the first version; obeyed from the next issue on.
+/// One rule on the order of tools (agent-loop §6).
 #[derive(Debug, Clone, PartialEq)]
 pub struct ToolRule {
     pub tool_name: String,
@@ -132,16 +180,20 @@ impl ToolResult {
 #[error("{message}")]
 pub struct ToolFailure {
     /// The kind of error, in the style of exception names (`ValueError`): programs match it.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub message: String,
 }
 
 impl ToolFailure {
-    pub fn value(message: impl Into<String>) -> Self {
+    pub fn new(name: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self {
-            name: "ValueError",
+            name: name.into(),
             message: message.into(),
         }
+    }
+
+    pub fn value(message: impl Into<String>) -> Self {
+        Self::new("ValueError", message)
     }
 }
 

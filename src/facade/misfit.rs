@@ -281,7 +281,10 @@ mod tests {
             .with("error", "sk-secret");
         for misfit in [missing, wrong, told] {
             let text = misfit.to_string();
-            assert!(text.contains(HIDDEN) && !text.contains("sk-secret"), "{text}");
+            assert!(
+                text.contains(HIDDEN) && !text.contains("sk-secret"),
+                "{text}"
+            );
         }
     }
 

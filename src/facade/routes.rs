@@ -2,6 +2,7 @@
 
 mod agents;
 mod agents_messages;
+mod agents_tools;
 mod blocks;
 mod chat;
 mod context;
@@ -25,6 +26,7 @@ pub(super) fn api() -> Router<Facade> {
     Router::new()
         .merge(agents::routes())
         .merge(agents_messages::routes())
+        .merge(agents_tools::routes())
         .merge(blocks::routes())
         .merge(chat::routes())
         .merge(context::routes())

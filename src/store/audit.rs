@@ -9,18 +9,21 @@ use super::codec::Stored;
 use super::disk::{Disk, Scan};
 use super::frames::StoredFrame;
 use super::idempotency::IdempotencyRecord;
-use super::keys::{self, Key, KeyRange, block_section, list, place, section};
+use super::keys::{self, Key, KeyRange, block_section, list, place, section, tool_section};
 use super::seal::{Sealed, SealedProvider};
+use super::tools::ToolStamp;
 use super::{
     Damaged, ReadError, agents, blocks, conversations, messages, pieces, providers, runs, steps,
+    tools,
 };
 use crate::domain::block::Block;
 use crate::domain::conversation::Conversation;
 use crate::domain::history::{Head, Window};
-use crate::domain::id::{AgentId, BlockId, ConversationId, ProviderId, RunId};
+use crate::domain::id::{AgentId, BlockId, ConversationId, ProviderId, RunId, ToolId};
 use crate::domain::message::{Message, Role};
 use crate::domain::page::Order;
 use crate::domain::run::{Inbox, Run, Step};
+use crate::domain::tool::Tool;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -85,6 +88,9 @@ pub(super) fn target(key: &[u8], value: &[u8]) -> Option<Key> {
         [keys::LIST, list::BURIED, ..] => agent_of_key().map(keys::tombstone),
         [keys::LIST, list::PROVIDER_NAMES, ..] => {
             keys::last_id(value).map(|id| keys::provider(ProviderId::from_bytes(id)))
+        }
+        [keys::LIST, list::TOOL_NAMES, ..] => {
+            keys::last_id(value).map(|id| keys::tool(ToolId::from_bytes(id)))
         }
         [keys::LIST, list::BLOCKS, ..] => {
             keys::last_id(key).map(|id| keys::block(BlockId::from_bytes(id)))
@@ -169,6 +175,22 @@ impl Audit {
             self.report.blocks += 1;
             self.block(BlockId::from_bytes(block));
         }
+        self.pairs(None, keys::tools(), |audit, key, value| {
+            if keys::is_piece(key) {
+                return audit.piece(key);
+            }
+            let mut entries = Batch::shared();
+            match keys::parts(key).map(|(_, section, _)| section) {
+                Some(tool_section::RECORD) => {
+                    if let Some(tool) = audit.read::<Tool>(key, value)? {
+                        tools::list(&mut entries, &tool);
+                    }
+                }
+                Some(tool_section::STAMP) => drop(audit.read::<ToolStamp>(key, value)?),
+                _ => return audit.entry(key, &value),
+            }
+            audit.expect(&entries)
+        });
         self.pairs(None, keys::providers(), |audit, key, value| {
             let mut entries = Batch::shared();
             if let Some(SealedProvider(provider)) = audit.read(key, value)? {

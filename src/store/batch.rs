@@ -9,7 +9,7 @@ use super::commit::Epoch;
 use super::keys::{Key, KeyRange};
 use crate::domain::agent::Agent;
 use crate::domain::block::BlockLink;
-use crate::domain::id::{AgentId, BlockId, ProviderId};
+use crate::domain::id::{AgentId, BlockId, ProviderId, ToolId};
 use crate::domain::provider::Provider;
 use std::fmt;
 
@@ -44,6 +44,13 @@ pub enum Condition {
     },
     /// No provider has this name.
     ProviderNameFree(String),
+    /// The tool's version; 0: there is no such tool.
+    ToolVersion {
+        tool: ToolId,
+        version: u64,
+    },
+    /// No tool that a client wrote has this name.
+    ToolNameFree(String),
 }
 
 impl fmt::Display for Condition {
@@ -68,6 +75,8 @@ impl fmt::Display for Condition {
                 write!(f, "{provider} has version {version}")
             }
             Self::ProviderNameFree(name) => write!(f, "no provider is called '{name}'"),
+            Self::ToolVersion { tool, version } => write!(f, "{tool} has version {version}"),
+            Self::ToolNameFree(name) => write!(f, "no tool is called '{name}'"),
         }
     }
 }

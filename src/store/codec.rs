@@ -38,6 +38,8 @@ pub(super) enum Kind {
     Trace = 15,
     Provider = 16,
     Conversation = 17,
+    Tool = 18,
+    ToolStamp = 19,
 }
 
 /// A value of the domain that is kept as a record.

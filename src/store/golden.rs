@@ -12,6 +12,7 @@ use super::idempotency::IdempotencyRecord;
 use super::migrate::Mark;
 use super::seal::{Sealed, SealedProvider};
 use super::testing;
+use super::tools::ToolStamp;
 use crate::domain::block::BlockLink;
 use crate::domain::clock;
 use crate::domain::id::{BlockId, RunId};
@@ -131,6 +132,11 @@ fn every_record_is_written_and_read_as_it_always_was() {
     provider.key = ProviderKey::new("v1:AAAA");
     provider.access_key = Some(ProviderKey::new("v1:BBBB"));
     stands(&SealedProvider(provider));
+    stands(&testing::fixed_tool());
+    stands(&ToolStamp {
+        name: "add".to_owned(),
+        version: 3,
+    });
     stands(&Trace {
         request: "{}".to_owned(),
         response: "[]".to_owned(),

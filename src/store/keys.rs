@@ -16,6 +16,8 @@
 //!      16  | run | number8 frame                17  | sha256 of the request: idempotency
 //! B0 | block | section | tail                   everything about a block, one range
 //!      00  block           01  version          02  | agent → nothing               reverse links
+//! C0 | tool | section                           a tool that a client wrote
+//!      00  record          01  name and version
 //! E2 | provider                                 a model provider that a client added
 //! F0 | list | tail                              lists over all agents (can be rebuilt, but for callbacks)
 //!      01  | created8 | agent → nothing         02  | created8 | block → nothing
@@ -23,16 +25,18 @@
 //!      05  | agent | run → nothing              active runs
 //!      06  | agent | run   callback             07  | agent → nothing               buried agents
 //!      08  | sha256 of the name → provider
-//!      09  | created8 | conv → agent
+//!      09  | created8 | conv → agent            0A  | sha256 of the name → tool
 //! F1 | kind | id                                where a thing is, by its bare id (can be rebuilt)
 //!      01  | message → agent, seq8              02  | run → agent                   03  | step → agent, run, number
 //!      04  | conv → agent
 //! ```
 //!
-//! A record of the spaces A0 and B0 that is too long for one value continues under its own key with the top bit of
+//! A record of the spaces A0, B0 and C0 that is too long for one value continues under its own key with the top bit of
 //! the section set and a piece number (2 bytes) behind (`pieces.rs`): inside its owner's range, met by no scan of records.
 
-use crate::domain::id::{AgentId, BlockId, ConversationId, MessageId, ProviderId, RunId, StepId};
+use crate::domain::id::{
+    AgentId, BlockId, ConversationId, MessageId, ProviderId, RunId, StepId, ToolId,
+};
 use crate::domain::page::{Order, Stretch};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -42,6 +46,7 @@ pub(super) type Key = Vec<u8>;
 pub(super) const META: u8 = 0x00;
 pub(super) const AGENT: u8 = 0xA0;
 pub(super) const BLOCK: u8 = 0xB0;
+pub(super) const TOOL: u8 = 0xC0;
 pub(super) const PROVIDER: u8 = 0xE2;
 pub(super) const LIST: u8 = 0xF0;
 pub(super) const PLACE: u8 = 0xF1;
@@ -77,6 +82,12 @@ pub(super) mod block_section {
     pub(in crate::store) const AGENT: u8 = 0x02;
 }
 
+/// Sections of a tool's range.
+pub(super) mod tool_section {
+    pub(in crate::store) const RECORD: u8 = 0x00;
+    pub(in crate::store) const STAMP: u8 = 0x01;
+}
+
 pub(super) mod list {
     pub(in crate::store) const AGENTS: u8 = 0x01;
     pub(in crate::store) const BLOCKS: u8 = 0x02;
@@ -87,6 +98,7 @@ pub(super) mod list {
     pub(in crate::store) const BURIED: u8 = 0x07;
     pub(in crate::store) const PROVIDER_NAMES: u8 = 0x08;
     pub(in crate::store) const CONVERSATIONS: u8 = 0x09;
+    pub(in crate::store) const TOOL_NAMES: u8 = 0x0A;
 }
 
 pub(super) mod place {
@@ -365,6 +377,24 @@ pub(super) fn block_agents(block: BlockId) -> KeyRange {
     KeyRange::of(owned(BLOCK, block.bytes(), block_section::AGENT, &[]))
 }
 
+// Tools.
+
+pub(super) fn tool(tool: ToolId) -> Key {
+    owned(TOOL, tool.bytes(), tool_section::RECORD, &[])
+}
+
+pub(super) fn tool_stamp(tool: ToolId) -> Key {
+    owned(TOOL, tool.bytes(), tool_section::STAMP, &[])
+}
+
+pub(super) fn tools() -> KeyRange {
+    KeyRange::of(vec![TOOL])
+}
+
+pub(super) fn tool_name(name: &str) -> Key {
+    join(&[&[LIST, list::TOOL_NAMES], &Sha256::digest(name)])
+}
+
 // Providers.
 
 pub(super) fn provider(provider: ProviderId) -> Key {
@@ -427,7 +457,7 @@ pub(super) fn piece(key: &[u8], number: u16) -> Key {
 
 /// Whether this is the key of a piece.
 pub(super) fn is_piece(key: &[u8]) -> bool {
-    matches!(key.first(), Some(&AGENT | &BLOCK))
+    matches!(key.first(), Some(&AGENT | &BLOCK | &TOOL))
         && key
             .get(OWNER)
             .is_some_and(|section| section & section::PIECE != 0)

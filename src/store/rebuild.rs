@@ -8,7 +8,7 @@ use super::seal::{Sealed, SealedProvider};
 use super::sweep::SweepError;
 use super::{
     Damaged, ReadError, Store, agents, audit, blocks, conversations, messages, providers, runs,
-    steps,
+    steps, tools,
 };
 use crate::domain::block::Block;
 use crate::domain::conversation::Conversation;
@@ -48,6 +48,13 @@ impl Store {
             rebuild
                 .one(self.disk().record::<Block>(&key).transpose(), blocks::list)
                 .await?;
+        }
+        let (stored, unread) = self.tools();
+        rebuild
+            .problems
+            .extend(unread.into_iter().map(Damaged::from));
+        for tool in stored {
+            rebuild.one(Some(Ok(tool)), tools::list).await?;
         }
         let stored = self
             .disk()

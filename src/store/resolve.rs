@@ -12,9 +12,10 @@ use super::engine::{Changes, Value};
 use super::keys::{self, Key, KeyRange, list};
 use super::pieces;
 use super::seal::SealedProvider;
+use super::tools::ToolStamp;
 use super::{ReadError, bad_entry};
 use crate::domain::block::BlockLink;
-use crate::domain::id::{AgentId, BlockId, ProviderId};
+use crate::domain::id::{AgentId, BlockId, ProviderId, ToolId};
 use crate::domain::page::Order;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -131,6 +132,11 @@ impl Pending<'_> {
         Ok(stored.map_or(0, |SealedProvider(stored)| stored.version))
     }
 
+    fn tool_version(&self, tool: ToolId) -> Result<u64, ReadError> {
+        let stamp: Option<ToolStamp> = self.short_record(&keys::tool_stamp(tool))?;
+        Ok(stamp.map_or(0, |stamp| stamp.version))
+    }
+
     fn check(&self, condition: Condition) -> Result<(), Refusal> {
         let met = match &condition {
             Condition::AgentAlive(agent) => {
@@ -151,6 +157,8 @@ impl Pending<'_> {
                 self.provider_version(*provider)? == *version
             }
             Condition::ProviderNameFree(name) => !self.holds(&keys::provider_name(name))?,
+            Condition::ToolVersion { tool, version } => self.tool_version(*tool)? == *version,
+            Condition::ToolNameFree(name) => !self.holds(&keys::tool_name(name))?,
         };
         if met {
             Ok(())

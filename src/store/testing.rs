@@ -27,7 +27,9 @@ use crate::domain::run::{
 };
 use crate::domain::skill::ClientSkill;
 use crate::domain::token_data::TokenWish;
-use crate::domain::tool::{ChildArgs, ToolRule, ToolRuleKind};
+use crate::domain::tool::{
+    ChildArgs, Requirement, SourceType, Tool, ToolRule, ToolRuleKind, ToolType,
+};
 use jiff::Timestamp;
 use serde_json::json;
 use std::ops::Deref;
@@ -650,5 +652,36 @@ pub(super) fn fixed_provider() -> Provider {
         updated_at: time(1),
         last_synced: Some(time(2)),
         version: 7,
+    }
+}
+
+pub(super) fn fixed_tool() -> Tool {
+    let at = clock::from_micros(1_790_000_000_000_000);
+    let requirement = |version: Option<&str>| Requirement {
+        name: "requests".to_owned(),
+        version: version.map(str::to_owned),
+    };
+    Tool {
+        id: ToolId::from_bytes([10; 16]),
+        name: "add".to_owned(),
+        tool_type: ToolType::Custom,
+        description: "Adds two numbers.".to_owned(),
+        source_type: SourceType::Python,
+        source_code: Some("def add(): ...".to_owned()),
+        tags: vec!["math".to_owned()],
+        json_schema: json!({"name": "add", "parameters": {"type": "object"}}),
+        args_json_schema: Some(json!({"type": "object"})),
+        pip_requirements: Some(vec![requirement(Some("2.32.0")), requirement(None)]),
+        npm_requirements: None,
+        return_char_limit: 50_000,
+        default_requires_approval: Some(true),
+        enable_parallel_execution: true,
+        created_by: Some(UserId::DEFAULT),
+        updated_by: None,
+        metadata: json!({"a": 1}),
+        project_id: Some("p".to_owned()),
+        created_at: at,
+        updated_at: at,
+        version: 1,
     }
 }

@@ -101,7 +101,7 @@ pub(super) fn read<T: DeserializeOwned>(
     check_object(schema, &mut arguments, "", &mut problems);
     problems.into_result()?;
     serde_json::from_value(Value::Object(arguments)).map_err(|error| ToolFailure {
-        name: "TypeError",
+        name: "TypeError".into(),
         message: error.to_string(),
     })
 }
@@ -120,7 +120,7 @@ impl Problems {
             (false, _) => "TypeError",
         };
         Err(ToolFailure {
-            name,
+            name: name.into(),
             message: [self.types, self.values].concat().join("; "),
         })
     }
@@ -299,7 +299,7 @@ mod tests {
         ];
         for (arguments, name, message) in table {
             let failure = call(arguments).unwrap_err();
-            assert_eq!((failure.name, failure.message.as_str()), (name, message));
+            assert_eq!((&*failure.name, failure.message.as_str()), (name, message));
         }
     }
 }

@@ -10,7 +10,10 @@ mod unbuilt;
 use super::arguments::{self, Parameter};
 use super::{Host, Tool, Work};
 use crate::domain::id::{ToolId, UserId};
-use crate::domain::tool::{Effects, Tool as Definition, ToolFailure, ToolResult, ToolType};
+use crate::domain::tool::{
+    Effects, SourceType, Tool as Definition, ToolFailure, ToolResult, ToolType,
+};
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -106,7 +109,7 @@ pub(super) fn definition(
         name: name.to_owned(),
         tool_type,
         description: description.to_owned(),
-        source_type: "python".to_owned(),
+        source_type: SourceType::Python,
         source_code: None,
         tags: vec![tool_type.name().to_owned()],
         json_schema: json!({
@@ -115,12 +118,18 @@ pub(super) fn definition(
             "parameters": arguments::object(parameters),
         }),
         args_json_schema: None,
+        pip_requirements: None,
+        npm_requirements: None,
         return_char_limit: RETURN_CHAR_LIMIT,
         default_requires_approval: None,
         enable_parallel_execution: false,
         created_by: Some(UserId::DEFAULT),
+        updated_by: Some(UserId::DEFAULT),
         metadata: json!({}),
         project_id: None,
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+        version: 0,
     }
 }
 

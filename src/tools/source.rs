@@ -42,6 +42,14 @@ pub fn python_schema(source: &str, arguments: Option<&Value>) -> Result<Value, B
     Ok(schema(function.name(), &description, parameters))
 }
 
+/// The name of the function that a Python source is run by.
+///
+/// # Errors
+/// The source cannot be parsed, or has no function.
+pub fn python_name(source: &str) -> Result<String, BadSource> {
+    Ok(python::Module::parse(source)?.tool()?.name().to_owned())
+}
+
 fn schema(name: &str, description: &str, parameters: Value) -> Value {
     json!({"name": name, "description": description, "parameters": parameters})
 }

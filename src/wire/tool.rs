@@ -1,7 +1,10 @@
 //! Tools as JSON.
 
 use crate::domain::display::display;
-use crate::domain::tool::{Tool as Domain, ToolResult};
+use crate::domain::tool::{
+    NewTool, Requirement as DomainRequirement, SourceType as Language, Tool as Domain, ToolChange,
+    ToolResult,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -11,15 +14,15 @@ pub struct Tool {
     id: String,
     tool_type: &'static str,
     description: String,
-    source_type: String,
+    source_type: &'static str,
     name: String,
     tags: Vec<String>,
     source_code: Option<String>,
     json_schema: Value,
     args_json_schema: Option<Value>,
     return_char_limit: u64,
-    pip_requirements: Option<Value>,
-    npm_requirements: Option<Value>,
+    pip_requirements: Option<Vec<Requirement>>,
+    npm_requirements: Option<Vec<Requirement>>,
     default_requires_approval: Option<bool>,
     enable_parallel_execution: bool,
     created_by_id: Option<String>,
@@ -30,24 +33,23 @@ pub struct Tool {
 
 impl From<&Domain> for Tool {
     fn from(tool: &Domain) -> Self {
-        let user = tool.created_by.map(|id| id.to_string());
         Self {
             id: tool.id.to_string(),
             tool_type: tool.tool_type.name(),
             description: tool.description.clone(),
-            source_type: tool.source_type.clone(),
+            source_type: tool.source_type.name(),
             name: tool.name.clone(),
             tags: tool.tags.clone(),
             source_code: tool.source_code.clone(),
             json_schema: tool.json_schema.clone(),
             args_json_schema: tool.args_json_schema.clone(),
             return_char_limit: tool.return_char_limit,
-            pip_requirements: None,
-            npm_requirements: None,
+            pip_requirements: shown(tool.pip_requirements.as_deref()),
+            npm_requirements: shown(tool.npm_requirements.as_deref()),
             default_requires_approval: tool.default_requires_approval,
             enable_parallel_execution: tool.enable_parallel_execution,
-            created_by_id: user.clone(),
-            last_updated_by_id: user,
+            created_by_id: tool.created_by.map(|id| id.to_string()),
+            last_updated_by_id: tool.updated_by.map(|id| id.to_string()),
             metadata_: tool.metadata.clone(),
             project_id: tool.project_id.clone(),
         }
@@ -61,6 +63,160 @@ pub struct ModifyApproval {
     /// The other name is what the official TypeScript client sends.
     #[serde(alias = "body_requires_approval")]
     pub requires_approval: bool,
+}
+
+/// A package that a source needs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Requirement {
+    name: String,
+    version: Option<String>,
+}
+
+fn shown(requirements: Option<&[DomainRequirement]>) -> Option<Vec<Requirement>> {
+    let shown = requirements?.iter().map(|requirement| Requirement {
+        name: requirement.name.clone(),
+        version: requirement.version.clone(),
+    });
+    Some(shown.collect())
+}
+
+fn asked(requirements: Option<Vec<Requirement>>) -> Option<Vec<DomainRequirement>> {
+    let asked = requirements?
+        .into_iter()
+        .map(|requirement| DomainRequirement {
+            name: requirement.name,
+            version: requirement.version,
+        });
+    Some(asked.collect())
+}
+
+/// The language of a source that cannot be run here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("source_type: '{0}' is not python or typescript")]
+pub struct UnknownLanguage(String);
+
+fn language(name: Option<String>) -> Result<Option<Language>, UnknownLanguage> {
+    name.map(|name| Language::named(&name).ok_or(UnknownLanguage(name)))
+        .transpose()
+}
+
+/// A tool to be written. Strict: other keys are refused.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ToolCreate {
+    description: Option<String>,
+    tags: Option<Vec<String>>,
+    source_code: String,
+    source_type: Option<String>,
+    json_schema: Option<Map<String, Value>>,
+    args_json_schema: Option<Map<String, Value>>,
+    return_char_limit: Option<u64>,
+    pip_requirements: Option<Vec<Requirement>>,
+    npm_requirements: Option<Vec<Requirement>>,
+    default_requires_approval: Option<bool>,
+    enable_parallel_execution: Option<bool>,
+}
+
+impl ToolCreate {
+    /// # Errors
+    /// `UnknownLanguage`.
+    pub fn into_domain(self) -> Result<NewTool, UnknownLanguage> {
+        Ok(NewTool {
+            source_code: self.source_code,
+            source_type: language(self.source_type)?.unwrap_or(Language::Python),
+            json_schema: self.json_schema.map(Value::Object),
+            args_json_schema: self.args_json_schema.map(Value::Object),
+            description: self.description,
+            tags: self.tags,
+            return_char_limit: self.return_char_limit,
+            pip_requirements: asked(self.pip_requirements),
+            npm_requirements: asked(self.npm_requirements),
+            default_requires_approval: self.default_requires_approval,
+            enable_parallel_execution: self.enable_parallel_execution,
+        })
+    }
+}
+
+/// What changes of a tool. Other keys are passed over.
+#[derive(Debug, Deserialize)]
+pub struct ToolUpdate {
+    description: Option<String>,
+    tags: Option<Vec<String>>,
+    source_code: Option<String>,
+    source_type: Option<String>,
+    json_schema: Option<Map<String, Value>>,
+    args_json_schema: Option<Map<String, Value>>,
+    return_char_limit: Option<u64>,
+    pip_requirements: Option<Vec<Requirement>>,
+    npm_requirements: Option<Vec<Requirement>>,
+    metadata_: Option<Map<String, Value>>,
+    default_requires_approval: Option<bool>,
+    enable_parallel_execution: Option<bool>,
+}
+
+impl ToolUpdate {
+    /// # Errors
+    /// `UnknownLanguage`.
+    pub fn into_domain(self) -> Result<ToolChange, UnknownLanguage> {
+        Ok(ToolChange {
+            source_code: self.source_code,
+            source_type: language(self.source_type)?,
+            json_schema: self.json_schema.map(Value::Object),
+            args_json_schema: self.args_json_schema.map(Value::Object),
+            description: self.description,
+            tags: self.tags,
+            return_char_limit: self.return_char_limit,
+            pip_requirements: asked(self.pip_requirements),
+            npm_requirements: asked(self.npm_requirements),
+            default_requires_approval: self.default_requires_approval,
+            enable_parallel_execution: self.enable_parallel_execution,
+            metadata: self.metadata_.map(Value::Object),
+        })
+    }
+}
+
+/// Which tools are looked for, and how.
+#[derive(Debug, Deserialize)]
+pub struct ToolSearch {
+    pub query: Option<String>,
+    /// Without an embedding model every mode is a search of words.
+    #[serde(default, rename = "search_mode")]
+    _search_mode: Option<SearchMode>,
+    #[serde(default)]
+    pub tool_types: Option<Vec<String>>,
+    #[serde(default)]
+    pub tags: Option<Vec<String>>,
+    pub limit: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SearchMode {
+    Vector,
+    Fts,
+    Hybrid,
+}
+
+#[derive(Debug, Serialize)]
+pub struct ToolSearchResult {
+    tool: Tool,
+    embedded_text: Option<String>,
+    fts_rank: Option<usize>,
+    vector_rank: Option<usize>,
+    combined_score: f64,
+}
+
+impl ToolSearchResult {
+    /// `rank` from 1.
+    pub fn new(tool: &Domain, rank: usize, score: f64) -> Self {
+        Self {
+            tool: tool.into(),
+            embedded_text: None,
+            fts_rank: Some(rank),
+            vector_rank: None,
+            combined_score: score,
+        }
+    }
 }
 
 /// A source whose schema is asked for.

@@ -2,7 +2,7 @@
 
 use crate::turns::{append, kinds, messages, stop, tool};
 use crate::world::World;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 /// The id of a tool that the program has.
@@ -214,4 +214,184 @@ async fn the_schema_of_a_source_is_told_or_why_there_is_none() {
         assert_eq!(status.as_u16(), expected, "{answer}");
         assert!(answer.to_string().contains(told), "{answer}");
     }
+}
+
+const ADD: &str = "def add(x: int, y: int = 1) -> int:\n    \"\"\"Adds two numbers.\n\n    Args:\n        x: First\n        y: Second\n    \"\"\"\n    return x + y\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_is_written_found_changed_and_deleted_and_survives_kill_9() {
+    let mut world = World::new().await;
+    let made = world
+        .post("/v1/tools/", json!({"source_code": ADD, "tags": ["math"], "pip_requirements": [{"name": "requests"}]}))
+        .await;
+    let id = made["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (
+            &made["name"],
+            &made["description"],
+            &made["tool_type"],
+            &made["source_code"]
+        ),
+        (
+            &json!("add"),
+            &json!("Adds two numbers."),
+            &json!("custom"),
+            &json!(ADD)
+        )
+    );
+    // Again under its name: the same tool, and what was not sent stays.
+    let body = json!({"source_code": ADD, "return_char_limit": 7});
+    let (status, again) = world.call(Method::PUT, "/v1/tools/", Some(body)).await;
+    assert_eq!(status, StatusCode::OK, "{again}");
+    assert_eq!(
+        (
+            &again["id"],
+            &again["tags"],
+            &again["return_char_limit"],
+            &again["pip_requirements"]
+        ),
+        (
+            &made["id"],
+            &json!(["math"]),
+            &json!(7),
+            &json!([{"name": "requests", "version": null}])
+        )
+    );
+    let agent = world.agent_with(json!({"tools": ["add"]})).await;
+    tokio::task::block_in_place(|| world.kill());
+    world.start().await;
+    assert_eq!(world.get(&format!("/v1/tools/{id}")).await, again);
+    let attached = world.get(&format!("/v1/agents/{agent}/tools")).await;
+    assert_eq!(attached[0], again);
+
+    // Found by every filter.
+    let count = async |query: &str| {
+        world
+            .get(&format!("/v1/tools/?{query}"))
+            .await
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(count("name=add").await, 1);
+    assert_eq!(count("tool_types=custom").await, 1);
+    assert_eq!(count("return_only_letta_tools=true&name=add").await, 0);
+    assert_eq!(world.get("/v1/tools/?limit=1").await[0], again);
+    assert_eq!(
+        world.get("/v1/tools/count?exclude_letta_tools=true").await,
+        1
+    );
+    let found = world
+        .post(
+            "/v1/tools/search",
+            json!({"query": "Add two numbers", "tags": ["math"]}),
+        )
+        .await;
+    assert_eq!(found[0]["tool"], again);
+
+    // A new source is a new schema and a new name; a schema alone renames.
+    let path = format!("/v1/tools/{id}");
+    let change = async |body: Value| world.call(Method::PATCH, &path, Some(body)).await;
+    let (_, changed) = change(json!({"source_code": ADD.replace("add(", "plus(").replace("First", "One"), "metadata_": {"a": 1}})).await;
+    assert_eq!(
+        (
+            &changed["name"],
+            &changed["json_schema"]["parameters"]["properties"]["x"]["description"],
+            &changed["metadata_"]
+        ),
+        (&json!("plus"), &json!("One"), &json!({"a": 1}))
+    );
+    let (_, changed) = change(json!({"json_schema": {"name": "sum_up", "description": "Sums", "parameters": {"type": "object", "properties": {}}}})).await;
+    assert_eq!(
+        (&changed["name"], &changed["description"]),
+        (&json!("sum_up"), &json!("Sums"))
+    );
+    for (body, status, told) in [
+        (json!({"source_code": "def f(:"}), 400, "line 1"),
+        (
+            json!({"source_code": ADD, "json_schema": {"name": "other", "parameters": {}}}),
+            400,
+            "'add'",
+        ),
+        (
+            json!({"json_schema": {}, "args_json_schema": {}}),
+            400,
+            "not both",
+        ),
+        (
+            json!({"json_schema": {"name": "send_message"}}),
+            409,
+            "send_message",
+        ),
+        (json!({"json_schema": {"name": "a b"}}), 400, "a b"),
+        (json!({"return_char_limit": 0}), 400, "return_char_limit"),
+        (
+            json!({"pip_requirements": [{"name": "--index-url=x"}]}),
+            400,
+            "pip_requirements",
+        ),
+    ] {
+        let (found, answer) = change(body.clone()).await;
+        assert_eq!(found.as_u16(), status, "{body}: {answer}");
+        assert!(answer.to_string().contains(told), "{body}: {answer}");
+    }
+    for (body, status, told) in [
+        (json!({"source_code": "x = 1"}), 400, "no function"),
+        (json!({"source_code": "def f(x):\n    'F.'"}), 400, "'x'"),
+        (
+            json!({"source_code": "export function f() {}", "source_type": "typescript"}),
+            422,
+            "json_schema",
+        ),
+        (
+            json!({"source_code": "x", "source_type": "cobol"}),
+            400,
+            "cobol",
+        ),
+        (json!({"source_code": ADD, "colour": "red"}), 422, "colour"),
+        (json!({}), 422, "source_code"),
+        (
+            json!({"source_code": ADD.replace("add", "send_message")}),
+            409,
+            "send_message",
+        ),
+    ] {
+        let (found, answer) = world
+            .call(Method::POST, "/v1/tools/", Some(body.clone()))
+            .await;
+        assert_eq!(found.as_u16(), status, "{body}: {answer}");
+        assert!(answer.to_string().contains(told), "{body}: {answer}");
+    }
+    assert_eq!(world.get(&path).await, changed);
+
+    let (status, answer) = world.call(Method::DELETE, &path, None).await;
+    assert_eq!((status, answer), (StatusCode::OK, Value::Null));
+    for method in [Method::GET, Method::DELETE] {
+        assert_eq!(
+            world.call(method, &path, None).await.0,
+            StatusCode::NOT_FOUND
+        );
+    }
+    let attached = world.get(&format!("/v1/agents/{agent}/tools")).await;
+    let mut ids = attached.as_array().unwrap().iter().map(|tool| &tool["id"]);
+    assert!(ids.all(|left| *left != made["id"]));
+    assert_eq!(
+        world.send(&agent, "on").await["messages"][0]["content"],
+        "echo: on"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decision_41_a_base_tool_stays_whatever_is_done_to_it() {
+    let world = World::new().await;
+    let base = world.post("/v1/tools/add-base-tools", json!({})).await;
+    let tool = base[0].clone();
+    let path = format!("/v1/tools/{}", tool["id"].as_str().unwrap());
+    let (status, answer) = world.call(Method::DELETE, &path, None).await;
+    assert_eq!((status, answer), (StatusCode::OK, Value::Null));
+    let (status, _) = world
+        .call(Method::PATCH, &path, Some(json!({"description": "x"})))
+        .await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(world.get(&path).await, tool);
 }

@@ -79,7 +79,8 @@ impl State {
     fn check_rules(&self, settings: &Agent) -> Result<(), Refused> {
         let toolbox = &self.house.toolbox;
         let attached = settings.tools.iter().filter_map(|id| toolbox.get(*id));
-        let names = attached.map(|tool| tool.definition().name.as_str());
+        let attached: Vec<_> = attached.collect();
+        let names = attached.iter().map(|tool| tool.definition().name.as_str());
         check::together(&settings.tool_rules, names, &settings.llm_config.model)
             .map_err(|conflict| Refused::Argument(BadAgent::Rules(conflict).to_string()))
     }

@@ -48,7 +48,7 @@ impl State {
             .tools
             .iter()
             .filter_map(|tool| self.house.toolbox.get(*tool));
-        let mut names = known.map(|tool| tool.definition().name.as_str());
+        let mut names = known.map(|tool| tool.definition().name.clone());
         if !names.any(|name| name == tool) {
             let agent = self.id();
             let tool = tool.to_owned();

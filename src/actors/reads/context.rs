@@ -128,7 +128,7 @@ fn overview(house: &House, id: AgentId, lane: LaneId) -> Result<(Overview, Model
         }
     };
     let tools = agent.tools.iter();
-    let tools = tools.filter_map(|tool| house.toolbox.get(*tool)).cloned();
+    let tools = tools.filter_map(|tool| house.toolbox.get(*tool));
     let context = Context {
         tools: tools.collect(),
         config: Arc::new(config),

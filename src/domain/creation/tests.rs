@@ -1,7 +1,7 @@
 use super::*;
 use crate::domain::agent::{AgentChange, TurnLoop};
 use crate::domain::model::OverBudget;
-use crate::domain::tool::ToolType;
+use crate::domain::tool::{SourceType, ToolType};
 
 const KNOWN: [&str; 10] = [
     "send_message",
@@ -28,17 +28,23 @@ fn tool(name: &str, tool_type: ToolType) -> Tool {
         name: name.to_owned(),
         tool_type,
         description: String::new(),
-        source_type: "python".to_owned(),
+        source_type: SourceType::Python,
         source_code: None,
         tags: Vec::new(),
         json_schema: Value::Null,
         args_json_schema: None,
+        pip_requirements: None,
+        npm_requirements: None,
         return_char_limit: 50_000,
         default_requires_approval: None,
         enable_parallel_execution: false,
         created_by: None,
+        updated_by: None,
         metadata: json!({}),
         project_id: None,
+        created_at: clock::now(),
+        updated_at: clock::now(),
+        version: 0,
     }
 }
 

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, on};
 
 /// Method, path, operation.
-const MISSING: [(MethodFilter, &str, &str); 128] = [
+const MISSING: [(MethodFilter, &str, &str); 122] = [
     (
         MethodFilter::POST,
         "/_internal_search/cache-warm",
@@ -417,13 +417,6 @@ const MISSING: [(MethodFilter, &str, &str); 128] = [
         "/telemetry/{step_id}",
         "retrieve_provider_trace",
     ),
-    (MethodFilter::POST, "/tools", "create_tool"),
-    (MethodFilter::PUT, "/tools", "upsert_tool"),
-    (
-        MethodFilter::POST,
-        "/tools/add-base-tools",
-        "add_base_tools",
-    ),
     (
         MethodFilter::GET,
         "/tools/mcp/oauth/callback",
@@ -472,9 +465,6 @@ const MISSING: [(MethodFilter, &str, &str); 128] = [
         "add_mcp_tool",
     ),
     (MethodFilter::POST, "/tools/run", "run_tool_from_source"),
-    (MethodFilter::POST, "/tools/search", "search_tools"),
-    (MethodFilter::DELETE, "/tools/{tool_id}", "delete_tool"),
-    (MethodFilter::PATCH, "/tools/{tool_id}", "modify_tool"),
 ];
 
 pub(super) fn routes() -> Router<Facade> {

@@ -121,7 +121,7 @@ fn a_bad_call_is_an_error_return_in_both_forms() {
         .outcome
         .unwrap_err();
     assert_eq!(
-        (unbuilt.name, unbuilt.message.as_str()),
+        (&*unbuilt.name, unbuilt.message.as_str()),
         ("NotImplementedError", "this tool is not built yet")
     );
 }

@@ -20,7 +20,7 @@ fn unbuilt(
         parameters,
         |_: IgnoredAny, _| {
             Err(ToolFailure {
-                name: "NotImplementedError",
+                name: "NotImplementedError".into(),
                 message: "this tool is not built yet".to_owned(),
             })
         },

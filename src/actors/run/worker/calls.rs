@@ -204,7 +204,7 @@ impl Turn {
     /// For a call that was let through although no tool here answers to its name.
     fn unknown_tool(&self, name: &str) -> ToolFailure {
         ToolFailure {
-            name: "ToolConstraintError",
+            name: "ToolConstraintError".into(),
             message: format!("{} there is no tool '{name}' here", rules::CONSTRAINT),
         }
     }

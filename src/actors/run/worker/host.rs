@@ -73,7 +73,7 @@ impl Host for AgentHost {
         Box::pin(async move {
             let found = crate::actors::reads::blocking(search).await;
             found.map_err(|refused| ToolFailure {
-                name: "RuntimeError",
+                name: "RuntimeError".into(),
                 message: refused.to_string(),
             })
         })
