@@ -10,11 +10,13 @@ use crate::egress::{Egress, EgressConfig, Gate, check_literal};
 use crate::facade::{self, Facade};
 use crate::providers::Providers;
 use crate::store::{self, Store, StoreConfig};
+use crate::tools::sandbox::{Sandbox, SandboxConfig};
 use crate::tools::toolbox::Toolbox;
 use crate::wire;
+use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -110,6 +112,7 @@ pub async fn start(config: Config) -> Result<Running, BootError> {
         store.clone(),
         providers.clone(),
         toolbox(),
+        sandbox(&config),
         egress,
         settings(&config),
         Box::new(Wire),
@@ -218,6 +221,34 @@ fn toolbox() -> Toolbox {
             .with(testing::panicking())
     };
     toolbox
+}
+
+/// Below the system's temporary folder, because the users that tools run as must be able to come there. One data folder has
+/// one daemon, and so one place.
+fn tool_place(data: &Path) -> PathBuf {
+    let data = data.canonicalize().unwrap_or_else(|_| data.to_owned());
+    let name = Sha256::digest(data.as_os_str().as_encoded_bytes());
+    let name: String = name
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    std::env::temp_dir().join(format!("greenroom-tools-{name}"))
+}
+
+fn sandbox(config: &Config) -> Sandbox {
+    let options = &config.sandbox;
+    Sandbox::new(SandboxConfig {
+        place: tool_place(&config.data.path),
+        isolation: options.isolation,
+        network: options.network,
+        python: options.python.clone(),
+        timeout: Duration::from_secs(options.timeout_s),
+        memory_bytes: options.memory_mib << 20,
+        file_bytes: options.file_mib << 20,
+        output_bytes: usize::try_from(options.output_kib << 10).unwrap_or(usize::MAX),
+        most_at_once: options.max_at_once,
+    })
 }
 
 fn settings(config: &Config) -> Settings {

@@ -29,6 +29,7 @@ pub struct Config {
     pub runs: Runs,
     pub memory: Memory,
     pub egress: Egress,
+    pub sandbox: SandboxOptions,
     pub providers: ProvidersConfig,
     pub log: Log,
 }
@@ -99,7 +100,22 @@ pub struct Egress {
     pub allowed_hosts: Vec<String>,
 }
 
+/// Where the sources of tools run.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxOptions {
+    pub isolation: Isolation,
+    pub network: Network,
+    pub python: PathBuf,
+    pub timeout_s: u64,
+    pub memory_mib: u64,
+    pub file_mib: u64,
+    pub output_kib: u64,
+    pub max_at_once: usize,
+}
+
 pub use crate::providers::config::ProvidersConfig;
+use crate::tools::sandbox::{self, Isolation, Network};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -233,6 +249,16 @@ impl Config {
             ("runs.drain_s", runs.drain_s, 0, 86_400),
             ("runs.max_steps", runs.max_steps, 1, 100_000),
             ("runs.frames_mib", runs.frames_mib, 1, MIB),
+            ("sandbox.timeout_s", self.sandbox.timeout_s, 1, 86_400),
+            ("sandbox.memory_mib", self.sandbox.memory_mib, 64, MIB),
+            ("sandbox.file_mib", self.sandbox.file_mib, 1, MIB),
+            ("sandbox.output_kib", self.sandbox.output_kib, 1, 64 << 10),
+            (
+                "sandbox.max_at_once",
+                self.sandbox.max_at_once as u64,
+                1,
+                sandbox::MOST_AT_ONCE as u64,
+            ),
         ];
         bounds
             .into_iter()

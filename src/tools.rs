@@ -3,6 +3,7 @@
 mod arguments;
 pub mod builtin;
 pub mod custom;
+pub mod sandbox;
 pub mod source;
 #[cfg(feature = "faults")]
 pub mod testing;
@@ -13,6 +14,7 @@ use crate::domain::memory::Edit;
 use crate::domain::message::Message;
 use crate::domain::tool::{Effects, Tool as Definition, ToolFailure, ToolResult};
 use futures_util::future::BoxFuture;
+use sandbox::AgentView;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -27,6 +29,8 @@ pub trait Host: Send + Sync {
         keep: Arc<dyn Fn(&Message) -> bool + Send + Sync>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Message>, ToolFailure>>;
+    /// What a source sees of the agent.
+    fn view(&self) -> BoxFuture<'_, Result<AgentView, ToolFailure>>;
 }
 
 /// What a call turns into.

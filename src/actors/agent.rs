@@ -32,7 +32,7 @@ use crate::domain::clock;
 use crate::domain::conversation::{Conversation, ConversationChange, NewConversation};
 use crate::domain::history::Head;
 use crate::domain::id::{AgentId, ConversationId, MessageId, RunId, StepId, ToolId, UserId};
-use crate::domain::memory::Edit;
+use crate::domain::memory::{CoreMemory, Edit};
 use crate::domain::message::{Message, ToolCall, ToolReturn};
 use crate::domain::run::{
     End, Feedback, Inbox, LaneId, Run as RunRecord, RunRequest, Step, StopReason, StreamMode, Task,
@@ -188,14 +188,28 @@ impl AgentHandle {
             agent: agent.id,
             tool: name.to_owned(),
         })?;
-        match host::start(&*tool, arguments, AgentHost::new(&self.house, &agent)) {
+        match host::start(
+            &*tool,
+            arguments,
+            AgentHost::new(&self.house, &agent, LaneId::Default),
+        ) {
             Work::Done(result) => Ok(result),
-            Work::Edit(edit) => {
-                let name = name.to_owned();
-                self.ask(|reply| Msg::Edit(name, edit, reply)).await
+            Work::Edit(edit) => self.edit(name, CallResult::Edit(edit)).await,
+            Work::Wait(work) => {
+                let result = CallResult::Ended(host::outcome(name, work).await);
+                match result {
+                    CallResult::Ended(result) if result.edits.is_empty() => Ok(result),
+                    result => self.edit(name, result).await,
+                }
             }
-            Work::Wait(work) => Ok(host::outcome(name, work).await),
         }
+    }
+
+    /// Stores what a call wants of the agent's blocks.
+    async fn edit(&self, tool: &str, result: CallResult) -> Result<ToolResult, Refused> {
+        let tool = tool.to_owned();
+        self.ask(|reply| Msg::Edit(tool, Box::new(result), reply))
+            .await
     }
 
     /// Makes calls of an attached tool wait for somebody's word, or no longer.
@@ -354,7 +368,7 @@ pub(crate) enum Msg {
     SetApproval(String, bool, UserId, Reply<()>),
     AttachTool(ToolId, bool, UserId, Reply<()>),
     Settings(Reply<Arc<Settings>>),
-    Edit(String, Edit, Reply<ToolResult>),
+    Edit(String, Box<CallResult>, Reply<ToolResult>),
     Reset(Vec<Message>, Reply<()>),
     Delete(Reply<()>),
     EditMessage(MessageId, TextEdit, Reply<Message>),
@@ -462,6 +476,32 @@ pub(crate) enum CallResult {
     Edit(Edit),
     /// Given by the client, or packed before a crash: kept as it is.
     Packed(ToolReturn),
+}
+
+impl CallResult {
+    /// Whether it wants something of the agent's blocks: what it comes to is known when it is committed.
+    pub(crate) fn edits(&self) -> bool {
+        match self {
+            Self::Ended(result) => !result.edits.is_empty(),
+            Self::Edit(_) => true,
+            Self::Packed(_) => false,
+        }
+    }
+
+    /// The return, its edits applied.
+    pub(crate) fn settled(&self, tool: &str, memory: &mut CoreMemory) -> Settled {
+        match self {
+            Self::Packed(packed) => Settled::Packed(packed.clone()),
+            Self::Ended(result) => Settled::Result(memory.settle(tool, result)),
+            Self::Edit(edit) => Settled::Result(memory.apply(tool, edit)),
+        }
+    }
+}
+
+/// What a call came to.
+pub(crate) enum Settled {
+    Packed(ToolReturn),
+    Result(ToolResult),
 }
 
 impl CallEnd {

@@ -18,6 +18,7 @@ use crate::domain::model::ModelSettings;
 use crate::egress::Egress;
 use crate::providers::Providers;
 use crate::store::{Epoch, Store};
+use crate::tools::sandbox::Sandbox;
 use crate::tools::toolbox::Toolbox;
 use dashmap::DashMap;
 use ractor::{ActorId, ActorRef};
@@ -75,6 +76,7 @@ pub struct House {
     pub(crate) store: Store,
     pub(crate) providers: Providers,
     pub(crate) toolbox: Toolbox,
+    pub(crate) sandbox: Sandbox,
     pub(crate) egress: Egress,
     pub(crate) settings: Settings,
     pub(crate) render: Box<dyn Render>,
@@ -98,6 +100,7 @@ impl House {
         store: Store,
         providers: Providers,
         toolbox: Toolbox,
+        sandbox: Sandbox,
         egress: Egress,
         settings: Settings,
         render: Box<dyn Render>,
@@ -107,6 +110,7 @@ impl House {
             store,
             providers,
             toolbox,
+            sandbox,
             egress,
             settings,
             render,

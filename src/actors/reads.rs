@@ -11,7 +11,7 @@ mod runs;
 
 pub(super) use self::agents::turn_loop;
 pub use self::agents::{AgentView, Relations};
-pub(super) use self::context::pending;
+pub(super) use self::context::{pending, seen_blocks};
 pub use self::conversations::{ConversationView, ThreadPage};
 pub use self::messages::{MessagePage, ThreadFilter};
 

@@ -28,6 +28,8 @@ pub enum EditKind {
     Insert { text: String, line: i64 },
     /// `memory_rethink`
     Rethink { text: String },
+    /// By a source through its agent's state: the value as it is.
+    Set { text: String },
 }
 
 impl EditKind {
@@ -45,6 +47,7 @@ impl EditKind {
             }
             Self::Insert { text, line } => insert(label, &expand_tabs(value), &clean(text)?, *line),
             Self::Rethink { text } => clean(text),
+            Self::Set { text } => Ok(text.clone()),
         }
     }
 }
@@ -180,6 +183,22 @@ impl CoreMemory {
         match self.edit(edit) {
             Ok(value) => ToolResult::success(Value::from(value)),
             Err(failure) => ToolResult::failure(tool, failure),
+        }
+    }
+
+    /// Applies what a call wants beside its return: all of it, or the call fails and nothing of it is kept.
+    pub fn settle(&mut self, tool: &str, result: &ToolResult) -> ToolResult {
+        let before = self.drafts.clone();
+        let mut edits = result.edits.iter();
+        match edits.try_for_each(|edit| self.edit(edit).map(drop)) {
+            Ok(()) => result.clone(),
+            Err(failure) => {
+                self.drafts = before;
+                ToolResult {
+                    stdout: result.stdout.clone(),
+                    ..ToolResult::failure(tool, failure)
+                }
+            }
         }
     }
 

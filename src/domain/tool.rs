@@ -2,8 +2,9 @@
 
 mod custom;
 
-pub use self::custom::{BadTool, NewTool, ToolChange};
+pub use self::custom::{BadTool, NewTool, SourceRun, ToolChange};
 use super::id::{ToolId, UserId};
+use super::memory::Edit;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -147,6 +148,8 @@ pub struct ToolResult {
     pub outcome: Result<Value, ToolFailure>,
     pub stdout: Option<Vec<String>>,
     pub stderr: Option<Vec<String>>,
+    /// What it wants of the agent's blocks: applied when the return is stored, all of it or the call fails.
+    pub edits: Vec<Edit>,
 }
 
 impl ToolResult {
@@ -155,6 +158,7 @@ impl ToolResult {
             outcome: Ok(value),
             stdout: None,
             stderr: None,
+            edits: Vec::new(),
         }
     }
 
@@ -171,6 +175,7 @@ impl ToolResult {
             outcome: Err(failure),
             stdout: None,
             stderr: Some(vec![long]),
+            edits: Vec::new(),
         }
     }
 }

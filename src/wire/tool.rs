@@ -2,11 +2,13 @@
 
 use crate::domain::display::display;
 use crate::domain::tool::{
-    NewTool, Requirement as DomainRequirement, SourceType as Language, Tool as Domain, ToolChange,
-    ToolResult,
+    NewTool, Requirement as DomainRequirement, SourceRun, SourceType as Language, Tool as Domain,
+    ToolChange, ToolResult,
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 
 /// A tool, in lists of its own and inside agents.
 #[derive(Debug, Clone, Serialize)]
@@ -215,6 +217,109 @@ impl ToolSearchResult {
             fts_rank: Some(rank),
             vector_rank: None,
             combined_score: score,
+        }
+    }
+}
+
+/// A source that is run once. Strict: other keys are refused.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSource {
+    source_code: String,
+    args: Map<String, Value>,
+    #[serde(default)]
+    env_vars: BTreeMap<String, String>,
+    name: Option<String>,
+    source_type: Option<String>,
+    args_json_schema: Option<Map<String, Value>>,
+    json_schema: Option<Map<String, Value>>,
+    #[serde(rename = "pip_requirements")]
+    _pip_requirements: Option<Vec<Requirement>>,
+    #[serde(rename = "npm_requirements")]
+    _npm_requirements: Option<Vec<Requirement>>,
+}
+
+impl RunSource {
+    /// # Errors
+    /// `UnknownLanguage`.
+    pub fn into_domain(self) -> Result<SourceRun, UnknownLanguage> {
+        Ok(SourceRun {
+            source_code: self.source_code,
+            source_type: language(self.source_type)?.unwrap_or(Language::Python),
+            name: self.name,
+            json_schema: self.json_schema.map(Value::Object),
+            args_json_schema: self.args_json_schema.map(Value::Object),
+            arguments: self.args,
+            environment: self.env_vars,
+        })
+    }
+}
+
+/// How a source ended, in the form of a message of nobody's.
+#[derive(Debug, Serialize)]
+pub struct SourceReturn {
+    id: &'static str,
+    date: String,
+    name: Option<String>,
+    message_type: &'static str,
+    otid: Option<String>,
+    sender_id: Option<String>,
+    step_id: Option<String>,
+    is_err: Option<bool>,
+    seq_id: Option<u64>,
+    run_id: Option<String>,
+    #[serde(flatten)]
+    first: OneReturn,
+    tool_returns: [ToolTyped; 1],
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct ToolTyped {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(flatten)]
+    of: OneReturn,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct OneReturn {
+    tool_return: String,
+    status: &'static str,
+    tool_call_id: &'static str,
+    stdout: Vec<String>,
+    stderr: Vec<String>,
+}
+
+impl SourceReturn {
+    pub fn new(name: Option<String>, result: ToolResult, at: Timestamp) -> Self {
+        let (status, tool_return) = match result.outcome {
+            Ok(Value::String(text)) => ("success", text),
+            Ok(value) => ("success", display(&value)),
+            Err(failure) => ("error", failure.message),
+        };
+        let first = OneReturn {
+            tool_return,
+            status,
+            tool_call_id: "null",
+            stdout: result.stdout.unwrap_or_default(),
+            stderr: result.stderr.unwrap_or_default(),
+        };
+        Self {
+            id: "null",
+            date: super::date(at),
+            name,
+            message_type: "tool_return_message",
+            otid: None,
+            sender_id: None,
+            step_id: None,
+            is_err: None,
+            seq_id: None,
+            run_id: None,
+            tool_returns: [ToolTyped {
+                kind: "tool",
+                of: first.clone(),
+            }],
+            first,
         }
     }
 }

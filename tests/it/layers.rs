@@ -15,7 +15,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
         &["domain", "store", "providers", "tools", "egress"],
     ),
     ("facade", &["domain", "wire", "actors"]),
-    ("config", &["providers"]),
+    ("config", &["providers", "tools"]),
 ];
 
 /// Crate, and the folders that may name it.

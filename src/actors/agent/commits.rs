@@ -1,7 +1,9 @@
 //! Commits: what a step, or the end of a run, writes in one batch, and what the agent then tells.
 
 use super::threads::place;
-use super::{CallEnd, CallResult, Committed, OpenRun, Reply, State, StepCommit, Untrusted};
+use super::{
+    CallEnd, CallResult, Committed, OpenRun, Reply, Settled, State, StepCommit, Untrusted,
+};
 use crate::actors::refused::Refused;
 use crate::domain::approval::Pending;
 use crate::domain::block::Block;
@@ -236,10 +238,9 @@ impl State {
         let seen = self.seen_by(draft.conversation.as_ref(), newest.clone())?;
         let mut memory = CoreMemory::new(seen, self.house.settings.strict_block_limits);
         let mut pack = |call: &CallEnd| -> ToolReturn {
-            let result = match &call.result {
-                CallResult::Packed(packed) => return packed.clone(),
-                CallResult::Ended(result) => result.clone(),
-                CallResult::Edit(edit) => memory.apply(&call.tool, edit),
+            let result = match call.result.settled(&call.tool, &mut memory) {
+                Settled::Packed(packed) => return packed,
+                Settled::Result(result) => result,
             };
             step::pack(
                 &call.call_id,
@@ -570,9 +571,7 @@ impl State {
 
 impl StepCommit {
     fn edits(&self) -> bool {
-        self.calls
-            .iter()
-            .any(|call| matches!(call.result, CallResult::Edit(_)))
+        self.calls.iter().any(|call| call.result.edits())
     }
 
     /// A close may overtake the news that its open step was committed: the step is not written twice.

@@ -1,12 +1,12 @@
 //! The tools of an agent from outside a turn: attached and detached, gated, run because somebody asked.
 
-use super::State;
 use super::commits::{InFlight, MOST_TRIES, refusal};
+use super::{CallResult, Settled, State};
 use crate::actors::refused::Refused;
 use crate::domain::agent::AgentChange;
 use crate::domain::clock;
 use crate::domain::id::{ToolId, UserId};
-use crate::domain::memory::{CoreMemory, Edit};
+use crate::domain::memory::CoreMemory;
 use crate::domain::rules;
 use crate::domain::tool::ToolResult;
 use crate::store::{Batch, CommitError};
@@ -62,14 +62,20 @@ impl State {
         self.modify(&change, by).await
     }
 
-    /// Applies an edit of core memory to the newest value, outside any run.
-    pub(super) async fn edit(&mut self, tool: &str, edit: &Edit) -> Result<ToolResult, InFlight> {
+    /// Applies what a call wants of core memory to the newest values, outside any run.
+    pub(super) async fn edit(
+        &mut self,
+        tool: &str,
+        wanted: &CallResult,
+    ) -> Result<ToolResult, InFlight> {
         self.alive()?;
         for _ in 0..MOST_TRIES {
             let newest = self.newest_blocks()?;
             let strict = self.house.settings.strict_block_limits;
             let mut memory = CoreMemory::new(newest.clone(), strict);
-            let result = memory.apply(tool, edit);
+            let Settled::Result(result) = wanted.settled(tool, &mut memory) else {
+                return Err(Refused::Internal("a packed return edits nothing".to_owned()).into());
+            };
             let changed = memory.changed(self.settings.created_by, clock::now());
             if changed.is_empty() {
                 return Ok(result);

@@ -5,9 +5,10 @@ use crate::actors::reads::blocking;
 use crate::actors::refused::Refused;
 use crate::domain::clock;
 use crate::domain::id::{ToolId, UserId};
-use crate::domain::tool::{BadTool, NewTool, SourceType, Tool, ToolChange};
+use crate::domain::tool::{BadTool, NewTool, SourceRun, SourceType, Tool, ToolChange, ToolResult};
 use crate::store::{Batch, CommitError};
 use crate::tools::custom::Custom;
+use crate::tools::sandbox::Job;
 use crate::tools::source::{self, BadSource};
 use serde_json::Value;
 use std::sync::Arc;
@@ -95,6 +96,38 @@ impl LibraryHandle {
     }
 }
 
+impl LibraryHandle {
+    /// Runs a source once; nothing is kept, and no agent is asked.
+    ///
+    /// # Errors
+    /// `Argument` when the source has no schema and none is given.
+    pub async fn run_source(&self, run: SourceRun) -> Result<ToolResult, Refused> {
+        let job = blocking(move || job(run)).await?;
+        Ok(self.house.sandbox.run(job).await)
+    }
+}
+
+fn job(run: SourceRun) -> Result<Job, Refused> {
+    let arguments = run.args_json_schema.as_ref();
+    let defined = match (run.source_type, &run.json_schema) {
+        (SourceType::Python, None) => {
+            let schema = source::python_schema(&run.source_code, arguments)?;
+            schema["name"].as_str().map(str::to_owned)
+        }
+        (_, Some(schema)) => schema["name"].as_str().map(str::to_owned),
+        (SourceType::Typescript, None) => return Err(BadTool::NoSchema.into()),
+    };
+    Ok(Job {
+        tool: run.name.or(defined).unwrap_or_else(|| "tool".to_owned()),
+        language: run.source_type,
+        source: run.source_code,
+        arguments: run.arguments,
+        args_json_schema: run.args_json_schema,
+        environment: run.environment,
+        agent: None,
+    })
+}
+
 /// A change with the schema that its source comes to.
 fn resolved(mut change: ToolChange, tool: &Tool) -> Result<ToolChange, Refused> {
     if change.json_schema.is_some() && change.args_json_schema.is_some() {
@@ -140,7 +173,7 @@ impl State {
     }
 
     fn seat_tool(&self, tool: Tool) -> Arc<Tool> {
-        let tool = Custom::new(tool);
+        let tool = Custom::new(tool, self.house.sandbox.clone());
         let definition = crate::tools::Tool::definition(&tool).clone();
         self.house.toolbox.seat(Arc::new(tool));
         definition

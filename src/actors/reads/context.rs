@@ -1,6 +1,6 @@
 //! What is in the context of a thread.
 
-use super::Reads;
+use super::{Reads, blocking};
 use crate::actors::house::House;
 use crate::actors::refused::Refused;
 use crate::actors::run::request;
@@ -8,6 +8,7 @@ use crate::actors::run::worker::Context;
 use crate::domain::approval::Pending;
 use crate::domain::block::Block;
 use crate::domain::clock;
+use crate::domain::conversation;
 use crate::domain::history::Window;
 use crate::domain::id::AgentId;
 use crate::domain::message::Message;
@@ -152,4 +153,26 @@ fn overview(house: &House, id: AgentId, lane: LaneId) -> Result<(Overview, Model
     let count = |counter: &Counter, message: &Message| house.counts.message(counter, message);
     let overview = Overview::of(&request, &system, head.stored_messages, count);
     Ok((overview, request))
+}
+
+/// The blocks that a thread sees.
+pub(in crate::actors) async fn seen_blocks(
+    store: Store,
+    agent: AgentId,
+    lane: LaneId,
+) -> Result<Vec<Arc<Block>>, Refused> {
+    blocking(move || {
+        let agents = attached(&store, agent)?;
+        let LaneId::Conversation(id) = lane else {
+            return Ok(agents);
+        };
+        let conversation = store.conversation_of(agent, id)?;
+        let conversation = conversation.ok_or(Refused::NoSuchConversation(id))?;
+        let mut isolated = Vec::new();
+        for block in conversation.isolated_blocks {
+            isolated.extend(store.block(block)?.map(Arc::new));
+        }
+        Ok(conversation::seen_blocks(agents, isolated))
+    })
+    .await
 }

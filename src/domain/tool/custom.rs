@@ -4,7 +4,8 @@
 use super::{Requirement, SourceType, Tool, ToolType};
 use crate::domain::id::{ToolId, UserId};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// Characters of a return that the model is shown, unless something else was asked for.
 const RETURN_CHAR_LIMIT: u64 = 50_000;
@@ -111,6 +112,19 @@ impl NewTool {
             metadata: None,
         }
     }
+}
+
+/// A source that is run once, without being kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceRun {
+    pub source_code: String,
+    pub source_type: SourceType,
+    /// What errors call it; the function's name without one.
+    pub name: Option<String>,
+    pub json_schema: Option<Value>,
+    pub args_json_schema: Option<Value>,
+    pub arguments: Map<String, Value>,
+    pub environment: BTreeMap<String, String>,
 }
 
 /// What changes of a tool; `None` stays.

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, on};
 
 /// Method, path, operation.
-const MISSING: [(MethodFilter, &str, &str); 122] = [
+const MISSING: [(MethodFilter, &str, &str); 121] = [
     (
         MethodFilter::POST,
         "/_internal_search/cache-warm",
@@ -464,7 +464,6 @@ const MISSING: [(MethodFilter, &str, &str); 122] = [
         "/tools/mcp/servers/{mcp_server_name}/{mcp_tool_name}",
         "add_mcp_tool",
     ),
-    (MethodFilter::POST, "/tools/run", "run_tool_from_source"),
 ];
 
 pub(super) fn routes() -> Router<Facade> {

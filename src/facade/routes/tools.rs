@@ -1,5 +1,6 @@
 //! Tools: those in the program, and those that clients write.
 
+use crate::domain::clock;
 use crate::domain::id::ToolId;
 use crate::domain::page::{Order, Page};
 use crate::domain::tool::Tool as Domain;
@@ -8,8 +9,8 @@ use crate::facade::error::{Answer, ApiError};
 use crate::facade::extract::{Body, Caller, Params, PathId};
 use crate::facade::misfit::Misfit;
 use crate::wire::tool::{
-    GenerateSchema, SourceType, Tool, ToolCreate, ToolSearch, ToolSearchResult, ToolUpdate,
-    UnknownLanguage,
+    GenerateSchema, RunSource, SourceReturn, SourceType, Tool, ToolCreate, ToolSearch,
+    ToolSearchResult, ToolUpdate, UnknownLanguage,
 };
 use axum::extract::State;
 use axum::routing::{get, post};
@@ -21,6 +22,7 @@ pub(super) fn routes() -> Router<Facade> {
     Router::new()
         .route("/tools", get(list).post(upsert).put(upsert))
         .route("/tools/count", get(count))
+        .route("/tools/run", post(run))
         .route("/tools/search", post(search))
         .route("/tools/add-base-tools", post(base_tools))
         .route("/tools/generate-schema", post(generate_schema))
@@ -61,6 +63,14 @@ async fn modify(
 async fn delete(State(facade): State<Facade>, PathId(id): PathId<ToolId>) -> Answer<Value> {
     facade.handles.library.delete_tool(id).await?;
     Ok(Json(Value::Null))
+}
+
+/// Runs a source once. One that fails answers 200 with `status` `error`.
+async fn run(State(facade): State<Facade>, Body(body): Body<RunSource>) -> Answer<SourceReturn> {
+    let run = body.into_domain()?;
+    let name = run.name.clone();
+    let result = facade.handles.library.run_source(run).await?;
+    Ok(Json(SourceReturn::new(name, result, clock::now())))
 }
 
 /// Those in the program: they are always there.

@@ -2,6 +2,7 @@ use super::*;
 use crate::domain::id::AgentId;
 use crate::domain::memory::{Edit, EditKind};
 use crate::domain::message::Message;
+use crate::tools::sandbox::AgentView;
 use crate::tools::toolbox::Toolbox;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -24,6 +25,10 @@ impl Host for Nobody {
         _limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Message>, ToolFailure>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn view(&self) -> BoxFuture<'_, Result<AgentView, ToolFailure>> {
+        unreachable!("no built-in tool asks")
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::calls::{Due, Refusal};
 use super::{Draft, Settling, Turn, WorkerEnd};
-use crate::actors::agent::{CallEnd, CallResult, Proviso, StepCommit};
+use crate::actors::agent::{CallEnd, Proviso, StepCommit};
 use crate::actors::run::request;
 use crate::domain::agent::TurnLoop;
 use crate::domain::approval::Word;
@@ -187,10 +187,9 @@ impl Turn {
     /// is known when it is committed.
     fn proviso(&self, decided: &After, calls: &[(CallEnd, Called)], last: bool) -> Option<Proviso> {
         ends(decided)?;
-        let is_edit = |end: &CallEnd| matches!(end.result, CallResult::Edit(_));
         let failed = calls.iter().map(|(end, called)| Called {
             tool: called.tool.clone(),
-            outcome: if is_edit(end) {
+            outcome: if end.result.edits() {
                 Outcome::Failed(Value::Null)
             } else {
                 called.outcome.clone()
@@ -199,7 +198,8 @@ impl Turn {
         let failed: Vec<Called> = failed.collect();
         let otherwise = self.bounded(self.rules.after(&failed), last);
         // Another edit that succeeds beside it is not the end that was meant.
-        let meant = |(end, called): &&(CallEnd, Called)| is_edit(end) && self.rules.ends(called);
+        let meant =
+            |(end, called): &&(CallEnd, Called)| end.result.edits() && self.rules.ends(called);
         let meant = calls.iter().filter(meant);
         (otherwise != *decided).then(|| Proviso {
             calls: meant.map(|(end, _)| end.call_id.clone()).collect(),

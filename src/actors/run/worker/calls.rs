@@ -193,7 +193,7 @@ impl Turn {
         let Some(tool) = self.tool(name) else {
             return CallResult::Ended(ToolResult::failure(name, self.unknown_tool(name)));
         };
-        let host = AgentHost::new(&self.house, &self.context.agent);
+        let host = AgentHost::new(&self.house, &self.context.agent, self.record.lane());
         match host::start(&**tool, arguments, host) {
             Work::Done(result) => CallResult::Ended(result),
             Work::Edit(edit) => CallResult::Edit(edit),

@@ -6,8 +6,10 @@ use crate::domain::agent::Agent;
 use crate::domain::id::AgentId;
 use crate::domain::message::Message;
 use crate::domain::page::{Order, Stretch};
+use crate::domain::run::LaneId;
 use crate::domain::step;
 use crate::domain::tool::{ToolFailure, ToolResult};
+use crate::tools::sandbox::{AgentView, BlockView};
 use crate::tools::{Host, Tool, Work};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -19,13 +21,15 @@ use std::sync::Arc;
 pub(crate) struct AgentHost {
     house: Arc<House>,
     agent: Arc<Agent>,
+    lane: LaneId,
 }
 
 impl AgentHost {
-    pub(crate) fn new(house: &Arc<House>, agent: &Arc<Agent>) -> Self {
+    pub(crate) fn new(house: &Arc<House>, agent: &Arc<Agent>, lane: LaneId) -> Self {
         Self {
             house: house.clone(),
             agent: agent.clone(),
+            lane,
         }
     }
 }
@@ -40,6 +44,10 @@ pub(crate) fn start(tool: &dyn Tool, mut arguments: Map<String, Value>, host: Ag
 pub(crate) async fn outcome(name: &str, work: BoxFuture<'static, ToolResult>) -> ToolResult {
     let ended = AssertUnwindSafe(work).catch_unwind().await;
     ended.unwrap_or_else(|_| ToolResult::failure(name, step::crashed_call()))
+}
+
+fn unreadable(refused: Refused) -> ToolFailure {
+    ToolFailure::new("RuntimeError", refused.to_string())
 }
 
 impl Host for AgentHost {
@@ -72,9 +80,33 @@ impl Host for AgentHost {
         };
         Box::pin(async move {
             let found = crate::actors::reads::blocking(search).await;
-            found.map_err(|refused| ToolFailure {
-                name: "RuntimeError".into(),
-                message: refused.to_string(),
+            found.map_err(unreadable)
+        })
+    }
+
+    fn view(&self) -> BoxFuture<'_, Result<AgentView, ToolFailure>> {
+        let (store, agent, lane) = (self.house.store.clone(), self.agent.id, self.lane);
+        Box::pin(async move {
+            let blocks = crate::actors::reads::seen_blocks(store, agent, lane);
+            let blocks = blocks.await.map_err(unreadable)?;
+            let agent = &self.agent;
+            let blocks = blocks.iter().map(|block| BlockView {
+                id: block.id.to_string(),
+                label: block.label.clone(),
+                value: block.value.clone(),
+                limit: block.limit,
+                description: block.description.clone(),
+                read_only: block.read_only,
+            });
+            let secrets = agent.secrets.iter();
+            let secrets = secrets.map(|secret| (secret.key.clone(), secret.value.clone()));
+            Ok(AgentView {
+                id: agent.id.to_string(),
+                name: agent.name.clone(),
+                system: agent.system.clone(),
+                timezone: agent.timezone.clone(),
+                blocks: blocks.collect(),
+                secrets: secrets.collect(),
             })
         })
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::domain::id::AgentId;
 use crate::domain::message::{ToolCall, ToolStatus};
+use crate::tools::sandbox::AgentView;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
@@ -30,6 +31,10 @@ impl Host for Remembering {
             .cloned()
             .collect();
         Box::pin(async { Ok(found) })
+    }
+
+    fn view(&self) -> BoxFuture<'_, Result<AgentView, ToolFailure>> {
+        unreachable!("no built-in tool asks")
     }
 }
 
