@@ -10,7 +10,7 @@ use crate::egress::{Egress, EgressConfig, Gate, check_literal};
 use crate::facade::{self, Facade};
 use crate::providers::Providers;
 use crate::store::{self, Store, StoreConfig};
-use crate::tools::sandbox::{Sandbox, SandboxConfig};
+use crate::tools::sandbox::{Sandbox, SandboxConfig, SandboxState};
 use crate::tools::toolbox::Toolbox;
 use crate::wire;
 use sha2::{Digest, Sha256};
@@ -41,6 +41,7 @@ pub struct Running {
     store: Store,
     handles: Handles,
     providers: Providers,
+    sandbox: Sandbox,
     key: KeySource,
 }
 
@@ -108,11 +109,12 @@ pub async fn start(config: Config) -> Result<Running, BootError> {
     };
     let egress =
         Egress::new(egress).map_err(|error| BootError::because("the egress client", error))?;
+    let sandbox = sandbox(&config);
     let house = House::new(
         store.clone(),
         providers.clone(),
         toolbox(),
-        sandbox(&config),
+        sandbox.clone(),
         egress,
         settings(&config),
         Box::new(Wire),
@@ -131,6 +133,7 @@ pub async fn start(config: Config) -> Result<Running, BootError> {
         store,
         handles,
         providers,
+        sandbox,
         key: key.source,
     })
 }
@@ -145,6 +148,8 @@ pub async fn serve(config: Config) -> Result<(), BootError> {
     let data = config.data.path.clone();
     let mut running = start(config).await?;
     let providers = running.providers.clone();
+    let sandbox = running.sandbox.clone();
+    tokio::spawn(async move { tell_of(&sandbox.check().await) });
     let greeting = async {
         providers.refresh().await;
         greet(&running, &data);
@@ -362,6 +367,19 @@ impl axum::serve::Listener for Shared {
     fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.0.local_addr()
     }
+}
+
+/// Tools that cannot be isolated are refused, and an operator who did not ask for that must know.
+fn tell_of(sandbox: &SandboxState) {
+    match sandbox {
+        SandboxState::Isolated { .. } => tracing::info!(%sandbox, "tools that clients write"),
+        _ => tracing::warn!(%sandbox, "tools that clients write"),
+    }
+}
+
+/// Whether tools that clients write could be run here, in words.
+pub async fn check_sandbox(config: &Config) -> String {
+    sandbox(config).check().await.to_string()
 }
 
 fn greet(running: &Running, data: &Path) {

@@ -246,7 +246,7 @@ async fn run(Arguments { config, command }: Arguments) -> Result<(), CliError> {
         Command::Tree { watch, server } => {
             tree::run(&connect::to_running(server, &sources(None, None))?, watch).await
         }
-        Command::Check { data } => check::run(&Config::load(&sources(Some(data), None))?),
+        Command::Check { data } => check::run(&Config::load(&sources(Some(data), None))?).await,
     }
 }
 

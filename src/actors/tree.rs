@@ -3,6 +3,7 @@
 use super::ask::Mailbox;
 use crate::domain::id::{RunId, StepId};
 use crate::domain::run::Activity;
+use crate::tools::sandbox::SandboxState;
 use dashmap::DashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,6 +40,8 @@ pub struct TreeSnapshot {
     pub disk_full: bool,
     pub commits_waiting: u64,
     pub syncs: u64,
+    /// Whether the sources of tools run.
+    pub sandbox: SandboxState,
     pub nodes: Vec<Node>,
 }
 
@@ -220,6 +223,7 @@ impl TreeHandle {
             disk_full: self.house.store.disk_full(),
             commits_waiting: self.house.store.waiting() as u64,
             syncs: self.house.store.syncs(),
+            sandbox: self.house.sandbox.state(),
             nodes,
         }
     }

@@ -5,8 +5,12 @@ use super::screen::{note, print};
 use crate::boot;
 use crate::config::Config;
 
-pub(super) fn run(config: &Config) -> Result<(), CliError> {
+pub(super) async fn run(config: &Config) -> Result<(), CliError> {
     let path = &config.data.path;
+    note(&format!(
+        "tools that clients write: {}",
+        boot::check_sandbox(config).await
+    ));
     let problems = boot::check(path)?;
     for problem in &problems {
         print(&format!("{problem}\n"))?;

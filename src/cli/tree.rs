@@ -49,6 +49,12 @@ fn summary(tree: &Value) -> String {
         format!("durability {}", member(tree, "durability")),
         format!("{} commits waiting", number(tree, "commits_waiting")),
     ];
+    if ["bare", "refused"]
+        .map(Value::from)
+        .contains(&tree["sandbox"])
+    {
+        parts.push(format!("tools {}", member(tree, "sandbox_detail")));
+    }
     if tree["disk_full"] == true {
         parts.push("DISK FULL: writes are refused".to_owned());
     }

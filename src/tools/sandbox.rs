@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -122,6 +123,47 @@ struct Inner {
     /// Where the folders of calls are made.
     place: OnceCell<PathBuf>,
     python: OnceCell<Interpreter>,
+    /// Why no interpreter could be isolated the last time that was tried.
+    refused: Mutex<Option<String>>,
+}
+
+/// Whether sources run, for operators.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SandboxState {
+    /// No interpreter was tried yet.
+    Untried,
+    /// Behind all walls.
+    Isolated { python: PathBuf },
+    /// Without walls, because the configuration says so.
+    Bare { python: PathBuf },
+    /// Not at all, and why.
+    Refused { reason: String },
+}
+
+impl SandboxState {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Untried => "untried",
+            Self::Isolated { .. } => "isolated",
+            Self::Bare { .. } => "bare",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}
+
+impl fmt::Display for SandboxState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Untried => write!(f, "not tried"),
+            Self::Isolated { python } => write!(f, "isolated, with {}", python.display()),
+            Self::Bare { python } => write!(
+                f,
+                "NOT ISOLATED (sandbox.isolation), with {}",
+                python.display()
+            ),
+            Self::Refused { reason } => write!(f, "refused: {reason}"),
+        }
+    }
 }
 
 /// An interpreter that was seen to run behind the walls.
@@ -160,16 +202,38 @@ impl Sandbox {
             users: Mutex::new(users.collect()),
             place: OnceCell::new(),
             python: OnceCell::new(),
+            refused: Mutex::default(),
             config,
         }))
     }
 
-    /// Whether sources can be run, and why not. Runs the interpreter once.
-    ///
-    /// # Errors
-    /// The reason, in words for the operator.
-    pub async fn check(&self) -> Result<PathBuf, String> {
-        Ok(self.python().await?.program.clone())
+    /// Tries whether sources can be run: runs the interpreter once.
+    pub async fn check(&self) -> SandboxState {
+        // What failed is in the state.
+        let _ = self.python().await;
+        self.state()
+    }
+
+    /// As it was seen last.
+    pub fn state(&self) -> SandboxState {
+        let refused = self
+            .0
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match (self.0.python.get(), &*refused) {
+            (Some(python), _) => {
+                let python = python.program.clone();
+                match self.0.config.isolation {
+                    Isolation::Required => SandboxState::Isolated { python },
+                    Isolation::None => SandboxState::Bare { python },
+                }
+            }
+            (None, Some(reason)) => SandboxState::Refused {
+                reason: reason.clone(),
+            },
+            (None, None) => SandboxState::Untried,
+        }
     }
 
     /// Runs a source; dropping the future ends its process. Waits while as many calls run as may at once.
@@ -255,6 +319,19 @@ impl Sandbox {
 
     /// The first interpreter that runs. What cannot be now is tried again with the next call.
     async fn python(&self) -> Result<&Interpreter, String> {
+        let found = self.found().await;
+        if let Err(reason) = &found {
+            let mut refused = self
+                .0
+                .refused
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *refused = Some(reason.clone());
+        }
+        found
+    }
+
+    async fn found(&self) -> Result<&Interpreter, String> {
         self.0
             .python
             .get_or_try_init(async || {

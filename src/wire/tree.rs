@@ -15,6 +15,10 @@ pub struct Tree {
     pub commits_waiting: u64,
     /// Groups of batches made durable since the start.
     pub syncs: u64,
+    /// Whether the sources of tools run: `isolated`, `bare`, `refused` or `untried`.
+    pub sandbox: &'static str,
+    /// The same in words, with the reason.
+    pub sandbox_detail: String,
     pub nodes: Vec<Node>,
 }
 

@@ -28,6 +28,7 @@ mod output;
 mod providers;
 mod retries;
 mod rules;
+mod sandbox;
 mod sdk;
 mod streams;
 mod supervision;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
@@ -23,6 +24,8 @@ pub(crate) struct World {
     /// Environment variables of the next start.
     pub(crate) settings: Vec<(String, String)>,
     disk: Option<SmallDisk>,
+    /// Whom the daemon runs as, if not as the tests.
+    user: Option<u32>,
     process: Option<Child>,
     pub(crate) http: Client,
 }
@@ -37,6 +40,17 @@ impl World {
         Self::build(settings, tempfile::tempdir().unwrap(), None).await
     }
 
+    /// As an ordinary user, where the tests run as root.
+    pub(crate) async fn as_ordinary_user(settings: &[(&str, &str)]) -> Self {
+        const NOBODY: u32 = 65_534;
+        let user = rustix::process::geteuid().is_root().then_some(NOBODY);
+        let folder = tempfile::tempdir().unwrap();
+        if let Some(user) = user {
+            std::os::unix::fs::chown(folder.path(), Some(user), Some(user)).unwrap();
+        }
+        Self::build_as(user, settings, folder, None).await
+    }
+
     /// With a data folder on a file system of its own that holds so many MiB.
     pub(crate) async fn on_small_disk(mib: u64, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -47,6 +61,15 @@ impl World {
     }
 
     async fn build(settings: &[(&str, &str)], folder: TempDir, disk: Option<SmallDisk>) -> Self {
+        Self::build_as(None, settings, folder, disk).await
+    }
+
+    async fn build_as(
+        user: Option<u32>,
+        settings: &[(&str, &str)],
+        folder: TempDir,
+        disk: Option<SmallDisk>,
+    ) -> Self {
         static TLS: Once = Once::new();
         TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let port = free_port();
@@ -61,6 +84,7 @@ impl World {
             port,
             settings,
             disk,
+            user,
             process: None,
             http: Client::new(),
         };
@@ -80,9 +104,19 @@ impl World {
             .open(self.folder.path().join("log"))
             .unwrap();
         let program = env!("CARGO_BIN_EXE_greenroom");
-        let mut command = match &self.disk {
-            Some(disk) => disk.command(program),
-            None => Command::new(program),
+        let mut command = match (&self.disk, self.user) {
+            (Some(disk), _) => disk.command(program),
+            (None, None) => Command::new(program),
+            (None, Some(user)) => {
+                // The folder of the build may be closed to others.
+                let copy = self.folder.path().join("greenroom");
+                if !copy.exists() {
+                    std::fs::copy(program, &copy).unwrap();
+                }
+                let mut command = Command::new(copy);
+                command.uid(user).gid(user);
+                command
+            }
         };
         command
             .args([
@@ -116,6 +150,19 @@ impl World {
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
+    /// Whom the daemon runs as, if not as the tests.
+    pub(crate) fn user(&self) -> Option<u32> {
+        self.user
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn log(&self) -> String {

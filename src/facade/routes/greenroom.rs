@@ -25,6 +25,8 @@ async fn tree(State(facade): State<Facade>) -> Json<Tree> {
         disk_full: tree.disk_full,
         commits_waiting: tree.commits_waiting,
         syncs: tree.syncs,
+        sandbox: tree.sandbox.name(),
+        sandbox_detail: tree.sandbox.to_string(),
         nodes: tree.nodes.into_iter().map(node).collect(),
     })
 }

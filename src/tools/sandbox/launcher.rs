@@ -159,6 +159,6 @@ fn build(walls: &Walls, folder: &std::path::Path) -> Result<(), String> {
             .map_err(|error| format!("another user: {error}"))?;
     }
     files::enforce(files).map_err(|error| format!("the list of files (Landlock): {error}"))?;
-    syscalls::cut_down(walls.network)
+    syscalls::cut_down(walls.network, walls.user.is_some())
         .map_err(|error| format!("the system calls (seccomp): {error}"))
 }

@@ -103,15 +103,48 @@ const NEVER_HERE: &[i64] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const NEVER_HERE: &[i64] = &[];
 
+/// Changes to files by their names that no list of files holds back.
+const BY_NAME: &[i64] = &[
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchownat,
+    libc::SYS_lremovexattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_setxattr,
+];
+
+/// Newer than the names that we have.
+const FCHMODAT2: i64 = 452;
+
+#[cfg(target_arch = "x86_64")]
+const BY_NAME_HERE: &[i64] = &[
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_futimesat,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const BY_NAME_HERE: &[i64] = &[];
+
 /// From here on; also for what this process becomes.
-pub(super) fn cut_down(network: bool) -> Result<(), SyscallsError> {
+/// `own_user`: the process has a user to itself, so that what it does to files by their names is its own affair; without
+/// one, the files of whoever runs the daemon are of the same user, and Landlock does not cover their modes and times.
+pub(super) fn cut_down(network: bool, own_user: bool) -> Result<(), SyscallsError> {
     let architecture: TargetArch = std::env::consts::ARCH
         .try_into()
         .map_err(|_| SyscallsError::Architecture)?;
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let unknown = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     let allow = SeccompAction::Allow;
-    let never = SeccompFilter::new(rules(network)?, allow.clone(), refused, architecture)?;
+    let never = SeccompFilter::new(
+        rules(network, own_user)?,
+        allow.clone(),
+        refused,
+        architecture,
+    )?;
     let known = SeccompFilter::new(known(), unknown, allow, architecture)?;
     for filter in [known, never] {
         let program: BpfProgram = filter.try_into()?;
@@ -130,7 +163,7 @@ fn known() -> BTreeMap<i64, Vec<SeccompRule>> {
 }
 
 /// What is refused: always, or where all conditions of one of its rules hold.
-fn rules(network: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
+fn rules(network: bool, own_user: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     for call in NEVER.iter().chain(NEVER_HERE) {
         rules.insert(*call, Vec::new());
@@ -153,6 +186,14 @@ fn rules(network: bool) -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError>
         SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, me)?,
     ])?;
     rules.insert(libc::SYS_prlimit64, vec![others]);
+    if !own_user {
+        for call in BY_NAME.iter().chain(BY_NAME_HERE) {
+            rules.insert(*call, Vec::new());
+        }
+        // Without a name it means an open file.
+        let named = SeccompCondition::new(1, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
+        rules.insert(libc::SYS_utimensat, vec![SeccompRule::new(vec![named])?]);
+    }
     if !network {
         rules.insert(libc::SYS_socket, Vec::new());
         let local = u64::from(libc::AF_UNIX.unsigned_abs());
