@@ -61,7 +61,7 @@ def stand_in():
         def __init_subclass__(cls, **about):
             super().__init_subclass__()
 
-        def __init__(self, **values):
+        def __init__(self, /, **values):
             hints = hints_of(type(self))
             for name, hint in hints.items():
                 if name.startswith("_") or typing.get_origin(hint) is typing.ClassVar:
@@ -106,7 +106,7 @@ def stand_in():
             return {name: dumped(item) for name, item in value.items()}
         return value
 
-    def create_model(name, **fields):
+    def create_model(name, /, **fields):
         space = {"__annotations__": {}}
         for field_name, (hint, default) in fields.items():
             space["__annotations__"][field_name] = hint
