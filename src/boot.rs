@@ -247,6 +247,7 @@ fn sandbox(config: &Config) -> Sandbox {
         place: tool_place(&config.data.path),
         isolation: options.isolation,
         network: options.network,
+        gate: Gate::new(config.egress.allowed_hosts.clone()),
         python: options.python.clone(),
         timeout: Duration::from_secs(options.timeout_s),
         memory_bytes: options.memory_mib << 20,

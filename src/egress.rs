@@ -6,6 +6,9 @@
 //! lead elsewhere. A redirect is checked like the address that led to it, and no proxy of the environment is used: it
 //! would resolve by itself.
 
+mod dial;
+
+pub use self::dial::DialError;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Client, ClientBuilder, Response, redirect};

@@ -4,6 +4,7 @@
 #[cfg(target_os = "linux")]
 mod files;
 mod launcher;
+mod network;
 mod process;
 #[cfg(target_os = "linux")]
 mod syscalls;
@@ -13,6 +14,7 @@ use self::launcher::{Plan, Walls};
 use self::process::{Ended, Process};
 use crate::domain::memory::{Edit, EditKind};
 use crate::domain::tool::{SourceType, ToolFailure, ToolResult};
+use crate::egress::Gate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -24,7 +26,10 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore};
 
 /// The program that reads a request, runs a Python source and sends back what it gave.
-const RUNNER: &str = include_str!("sandbox/runner.py");
+const RUNNER: &str = concat!(
+    include_str!("sandbox/network.py"),
+    include_str!("sandbox/runner.py")
+);
 
 /// The first of the user ids that calls run as where the daemon is root, one for each call at once: a range that systems
 /// leave alone (systemd's table of user ids calls 60578 to 61183 unused).
@@ -53,7 +58,7 @@ pub enum Isolation {
 #[serde(rename_all = "lowercase")]
 pub enum Network {
     Off,
-    /// Public addresses through the guarded proxy. That is not built yet: until it is, nothing is reached, as with `Off`.
+    /// Public addresses, at the ports of HTTP and HTTPS: the daemon connects, and checks whereto.
     Public,
     Open,
 }
@@ -63,6 +68,8 @@ pub enum Network {
 pub struct SandboxConfig {
     pub isolation: Isolation,
     pub network: Network,
+    /// Where calls are connected to.
+    pub gate: Gate,
     /// Where the folders of calls are made: a folder of this daemon's own, below one that other users can come to.
     pub place: PathBuf,
     /// A name that is looked for, or a path.
@@ -266,6 +273,7 @@ impl Sandbox {
             "arguments": job.arguments,
             "args_schema": job.args_json_schema,
             "agent": job.agent,
+            "network": self.connects(),
         });
         let ended = self
             .process(python, job.environment, &request, config.timeout)
@@ -305,10 +313,17 @@ impl Sandbox {
             walls,
         };
         let process = Process::start(&plan, request)?;
-        let ended = process.end(timeout, config.output_bytes).await;
+        let gate = self.connects().then(|| config.gate.clone());
+        let ended = process.end(timeout, config.output_bytes, gate).await;
         drop(folder);
         drop(user);
         ended
+    }
+
+    /// Whether the daemon connects for calls.
+    fn connects(&self) -> bool {
+        let config = &self.0.config;
+        config.isolation == Isolation::Required && config.network == Network::Public
     }
 
     async fn place(&self) -> std::io::Result<&Path> {
@@ -359,6 +374,7 @@ impl Sandbox {
             "arguments": {},
             "args_schema": null,
             "agent": null,
+            "network": self.connects(),
         });
         let ended = self
             .process(candidate, BTreeMap::new(), &request, PROBE)
@@ -491,10 +507,17 @@ const SYSTEM: [&str; 17] = [
 impl Raised {
     /// What the walls refused says so, and how it can be allowed.
     fn into_failure(self, network: Network) -> ToolFailure {
-        const REFUSED: [&str; 3] = ["[Errno 1]", "[Errno -3]", "name resolution"];
+        const REFUSED: [&str; 4] = ["[Errno 1]", "[Errno -3]", "[Errno 111]", "name resolution"];
         let Self { name, mut message } = self;
-        if network != Network::Open && REFUSED.iter().any(|sign| message.contains(sign)) {
-            message.push_str(" (tools have no network and start no programs here; sandbox.network in the configuration opens the network)");
+        let refused = REFUSED.iter().any(|sign| message.contains(sign));
+        match network {
+            Network::Off if refused => message.push_str(
+                " (tools start no programs here and have no network: sandbox.network in the configuration)",
+            ),
+            Network::Public if refused => message.push_str(
+                " (tools start no programs here and reach public addresses over HTTP and HTTPS only: sandbox.network and egress.allowed_hosts in the configuration)",
+            ),
+            _ => (),
         }
         ToolFailure::new(name, message)
     }

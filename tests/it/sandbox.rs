@@ -7,7 +7,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Short enough that sources which never return do not hold up the tests, long enough for a slow machine.
-const PATIENCE: [(&str, &str); 2] = [
+/// No host is allowed that is not public.
+const PATIENCE: [(&str, &str); 3] = [
+    ("GREENROOM__EGRESS__ALLOWED_HOSTS", "[]"),
     ("GREENROOM__SANDBOX__TIMEOUT_S", "4"),
     ("GREENROOM__SANDBOX__MAX_AT_ONCE", "4"),
 ];
@@ -295,4 +297,51 @@ async fn a_tool_edits_blocks_through_its_agents_state_under_the_ordinary_rules()
         .await;
     assert_eq!(end["status"], "success", "{end}");
     assert_eq!(world.block(&agent, "human").await, "again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decision_45_a_tool_reaches_what_the_gate_lets_it_and_nothing_else() {
+    let asks = |how: &str| format!("url = 'http://HOST/v1/models'\n{how}");
+    let ways = [
+        "import urllib.request\nreturn urllib.request.urlopen(url, timeout=5).read().decode()",
+        "import http.client\nline = http.client.HTTPConnection('HOST', timeout=5)\nline.request('GET', '/v1/models')\nreturn line.getresponse().read().decode()",
+        "import asyncio\nasync def ask():\n    reader, writer = await asyncio.open_connection(*'HOST'.split(':'))\n    writer.write(b'GET /v1/models HTTP/1.0\\r\\n\\r\\n')\n    return (await reader.read()).decode()\nreturn asyncio.run(ask())",
+    ];
+    // The host is named in the configuration of all worlds.
+    let world = World::new().await;
+    let host = world
+        .model
+        .base_url
+        .replace("http://", "")
+        .replace("/v1", "");
+    for way in ways {
+        let end = run(&world, &asks(way).replace("HOST", &host), Path::new("/")).await;
+        assert_eq!(end["status"], "success", "{end}");
+        assert!(
+            end["tool_return"].as_str().unwrap().contains("scripted"),
+            "{end}"
+        );
+    }
+    let refused = async |world: &World, told: &str| {
+        for way in ways {
+            let end = run(world, &asks(way).replace("HOST", &host), Path::new("/")).await;
+            assert_eq!(end["status"], "error", "{end}");
+            let text = end["tool_return"].as_str().unwrap();
+            assert!(
+                text.contains(told) && text.contains("sandbox.network"),
+                "{end}"
+            );
+        }
+    };
+    let closed = World::with(&[("GREENROOM__EGRESS__ALLOWED_HOSTS", "[]")]).await;
+    refused(&closed, "not on the public internet").await;
+    let off = World::with(&[("GREENROOM__SANDBOX__NETWORK", "off")]).await;
+    refused(&off, "Operation not permitted").await;
+    let open = World::with(&[
+        ("GREENROOM__SANDBOX__NETWORK", "open"),
+        ("GREENROOM__EGRESS__ALLOWED_HOSTS", "[]"),
+    ])
+    .await;
+    let end = run(&open, &asks(ways[0]).replace("HOST", &host), Path::new("/")).await;
+    assert_eq!(end["status"], "success", "{end}");
 }

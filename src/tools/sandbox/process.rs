@@ -1,7 +1,8 @@
 //! One call as a process: started with its plan and its request, read while it runs, ended at the latest by the clock.
 
-use super::Answer;
 use super::launcher::{self, Plan};
+use super::{Answer, network};
+use crate::egress::Gate;
 use serde_json::Value;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use tokio::task::JoinSet;
 
 /// Most bytes of a result.
 const MOST_RESULT: usize = 8 << 20;
@@ -66,18 +68,30 @@ impl Process {
         })
     }
 
-    /// Waits for its result and its end. After `timeout` it is killed.
-    pub(super) async fn end(self, timeout: Duration, output: usize) -> io::Result<Ended> {
+    /// Waits for its result and its end. After `timeout` it is killed. `gate`: the daemon connects for it.
+    pub(super) async fn end(
+        self,
+        timeout: Duration,
+        output: usize,
+        gate: Option<Gate>,
+    ) -> io::Result<Ended> {
         let Self {
             mut child,
             mut channel,
             request,
         } = self;
         let (out, err) = (child.stdout.take(), child.stderr.take());
+        // Ends with the call.
+        let mut connections = JoinSet::new();
         let talk = async {
             let mut result = Vec::new();
             // One that dies early reads no request: its end tells.
             let _ = channel.write_all(&request).await;
+            if let Some(gate) = gate
+                && let Ok(Some(questions)) = network::question_socket(&channel).await
+            {
+                connections.spawn(network::serve(questions, gate));
+            }
             let _ = (&mut channel)
                 .take(MOST_RESULT as u64 + 1)
                 .read_to_end(&mut result)

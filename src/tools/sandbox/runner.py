@@ -349,6 +349,8 @@ def own_frames(error):
 def main():
     channel = open_channel()
     request = json.loads(receive(channel, int.from_bytes(receive(channel, 4), "big")))
+    if request["network"]:
+        open_network(channel)
     sys.path.insert(0, os.getcwd())
     try:
         answer = call(request)
