@@ -37,6 +37,7 @@ pub mod generation;
 mod house;
 pub mod images;
 pub mod library;
+mod links;
 mod outbox;
 pub mod reads;
 pub mod refused;

@@ -32,7 +32,7 @@ use crate::domain::clock;
 use crate::domain::conversation::{Conversation, ConversationChange, NewConversation};
 use crate::domain::history::Head;
 use crate::domain::id::{AgentId, ConversationId, MessageId, RunId, StepId, ToolId, UserId};
-use crate::domain::memory::{CoreMemory, Edit};
+use crate::domain::memory::{CoreMemory, Edit, EditKind};
 use crate::domain::message::{Message, ToolCall, ToolReturn};
 use crate::domain::run::{
     End, Feedback, Inbox, LaneId, Run as RunRecord, RunRequest, Step, StopReason, StreamMode, Task,
@@ -193,16 +193,18 @@ impl AgentHandle {
             arguments,
             AgentHost::new(&self.house, &agent, LaneId::Default),
         ) {
-            Work::Done(result) => Ok(result),
+            Work::Done(result) => self.settle(name, result).await,
             Work::Edit(edit) => self.edit(name, CallResult::Edit(edit)).await,
-            Work::Wait(work) => {
-                let result = CallResult::Ended(host::outcome(name, work).await);
-                match result {
-                    CallResult::Ended(result) if result.edits.is_empty() => Ok(result),
-                    result => self.edit(name, result).await,
-                }
-            }
+            Work::Wait(work) => self.settle(name, host::outcome(name, work).await).await,
         }
+    }
+
+    /// Stores what a call wants beside its return, if it wants anything.
+    async fn settle(&self, tool: &str, result: ToolResult) -> Result<ToolResult, Refused> {
+        if result.edits.is_empty() {
+            return Ok(result);
+        }
+        self.edit(tool, CallResult::Ended(result)).await
     }
 
     /// Stores what a call wants of the agent's blocks.
@@ -486,6 +488,17 @@ impl CallResult {
             Self::Edit(_) => true,
             Self::Packed(_) => false,
         }
+    }
+
+    /// Whether a block is to get another label.
+    pub(crate) fn renames(&self) -> bool {
+        let edits = match self {
+            Self::Ended(result) => result.edits.as_slice(),
+            Self::Edit(edit) => std::slice::from_ref(edit),
+            Self::Packed(_) => &[],
+        };
+        let renames = |edit: &Edit| matches!(edit.kind, EditKind::Rename { .. });
+        edits.iter().any(renames)
     }
 
     /// The return, its edits applied.

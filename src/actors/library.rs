@@ -11,6 +11,7 @@ mod tools;
 
 use super::ask::{AskError, DEADLINE, Mailbox, Waiting, answer, ask};
 use super::house::House;
+use super::links;
 use super::refused::Refused;
 use super::tree::Hung;
 use crate::domain::agent::NewAgent;
@@ -380,7 +381,7 @@ impl State {
             let mut batch = Batch::shared();
             batch.put_block(&changed);
             if changed.label != block.label {
-                self.rename(&mut batch, &block, &changed.label)?;
+                links::rename(&self.house.store, &mut batch, block.id, &changed.label)?;
             }
             match self.house.store.commit(batch).await {
                 Ok(()) => return Ok(changed),
@@ -394,38 +395,6 @@ impl State {
     }
 
     /// A new label on every agent that holds the block, in the same batch.
-    fn rename(&self, batch: &mut Batch, block: &Block, label: &str) -> Result<(), Refused> {
-        for agent in self.house.store.block_agents(block.id)? {
-            let Some(link) = self
-                .house
-                .store
-                .links(agent)?
-                .into_iter()
-                .find(|link| link.block_id == block.id)
-            else {
-                continue;
-            };
-            batch.require(Condition::LinkIs {
-                agent,
-                block: block.id,
-                present: true,
-            });
-            batch.require(Condition::LabelFree {
-                agent,
-                label: label.to_owned(),
-            });
-            batch.delete_link(agent, block.id);
-            batch.put_link(
-                agent,
-                &BlockLink {
-                    label: label.to_owned(),
-                    ..link
-                },
-            );
-        }
-        Ok(())
-    }
-
     async fn delete_block(&self, id: BlockId) -> Result<(), Refused> {
         for _ in 0..MOST_TRIES {
             let block = self.block(id)?;

@@ -291,3 +291,97 @@ async fn silence_is_a_timeout() {
         .await;
     assert!(matches!(answer, Err(EgressError::TimedOut)), "{answer:?}");
 }
+
+/// The ways in which people have written an IPv4 address to slip it past a check.
+fn spellings(address: Ipv4Addr) -> Vec<String> {
+    let [a, b, c, d] = address.octets();
+    let number = address.to_bits();
+    let (high, low) = (number >> 16, number & 0xffff);
+    let wide: String = address
+        .to_string()
+        .chars()
+        .map(|c| match c.to_digit(10) {
+            Some(digit) => char::from_u32(0xff10 + digit).unwrap(),
+            None => c,
+        })
+        .collect();
+    vec![
+        format!("{address}"),
+        format!("{address}."),
+        format!("{number}"),
+        format!("0x{number:x}"),
+        format!("0X{number:08X}"),
+        format!("0{number:o}"),
+        format!("0{a:o}.0{b:o}.0{c:o}.0{d:o}"),
+        format!("0x{a:x}.0x{b:x}.0x{c:x}.0x{d:x}"),
+        format!("0x{a:02x}.{b}.0{c:o}.{d}"),
+        format!("{a}.{}", number & 0x00ff_ffff),
+        format!("{a}.{b}.{low}"),
+        wide,
+        format!(
+            "%{:02x}{}",
+            a.to_string().as_bytes()[0],
+            &address.to_string()[1..]
+        ),
+        format!("[::ffff:{address}]"),
+        format!("[::ffff:{high:x}:{low:x}]"),
+        format!("[0:0:0:0:0:ffff:{high:x}:{low:x}]"),
+        format!("[64:ff9b::{high:x}:{low:x}]"),
+        format!("[2002:{high:x}:{low:x}::1]"),
+        format!("user:secret@{address}"),
+    ]
+}
+
+#[tokio::test]
+async fn no_spelling_of_an_address_inside_is_reached() {
+    let gate = Gate::new(Vec::new());
+    let mut tried = 0;
+    for inside in [
+        [127, 0, 0, 1],
+        [10, 1, 2, 3],
+        [172, 31, 255, 254],
+        [192, 168, 1, 1],
+        [169, 254, 169, 254],
+        [100, 100, 100, 200],
+        [168, 63, 129, 16],
+        [198, 18, 0, 1],
+        [224, 0, 0, 1],
+        [255, 255, 255, 255],
+    ] {
+        for spelling in spellings(Ipv4Addr::from(inside)) {
+            tried += 1;
+            // What is no address at all cannot be reached either.
+            let Ok(url) = format!("http://{spelling}/").parse() else {
+                continue;
+            };
+            let refused = check_literal(&url, &[]);
+            assert!(
+                matches!(refused, Err(Refused::NotPublic { .. })),
+                "{spelling}: {refused:?}"
+            );
+            let bare = spelling.trim_matches(['[', ']']);
+            assert!(gate.dial(bare, 80).await.is_err(), "{spelling}");
+        }
+    }
+    for inside in [
+        "[::1]",
+        "[::]",
+        "[fe80::1]",
+        "[fc00::1]",
+        "[fd12::1]",
+        "[ff02::1]",
+        "[2001:db8::1]",
+        "localhost",
+        "LOCALHOST.",
+        "a.localhost",
+    ] {
+        tried += 1;
+        let url = format!("https://{inside}/").parse().unwrap();
+        assert!(check_literal(&url, &[]).is_err(), "{inside}");
+    }
+    assert!(tried >= 80, "{tried}");
+    for public in ["1.1.1.1", "[2606:4700::1111]", "example.com"] {
+        let url = format!("https://{public}/").parse().unwrap();
+        assert_eq!(check_literal(&url, &[]), Ok(()));
+    }
+}

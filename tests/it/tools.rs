@@ -395,3 +395,150 @@ async fn decision_41_a_base_tool_stays_whatever_is_done_to_it() {
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert_eq!(world.get(&path).await, tool);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_makes_renames_and_drops_blocks() {
+    let world = World::new().await;
+    let agent = world
+        .agent_with(json!({"tools": ["memory", "memory_apply_patch", "memory_insert"]}))
+        .await;
+    let labels = async || {
+        let blocks = world
+            .get(&format!("/v1/agents/{agent}/core-memory/blocks"))
+            .await;
+        let mut labels: Vec<String> = blocks
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|block| block["label"].as_str().unwrap().to_owned())
+            .collect();
+        labels.sort();
+        labels
+    };
+    let ends = async |script: &str| -> Vec<(String, String)> {
+        let said = world.send(&agent, &format!("{script} done")).await;
+        let all = messages(&said);
+        all.iter()
+            .filter(|message| message["message_type"] == "tool_return_message")
+            .map(|end| {
+                let text = |name: &str| end[name].as_str().unwrap().to_owned();
+                (text("status"), text("tool_return"))
+            })
+            .collect()
+    };
+    let call = |arguments: Value| format!("[[tool:memory {arguments}]]");
+    let script = [
+        call(json!({"command": "create", "path": "/memories/project/plan", "description": "The plan", "file_text": "one\ntwo"})),
+        call(json!({"command": "str_replace", "path": "/memories/project/plan", "old_string": "two", "new_string": "2"})),
+        call(json!({"command": "insert", "path": "/project/plan", "insert_text": "three"})),
+        call(json!({"command": "rename", "path": "project/plan", "description": "Another plan"})),
+        call(json!({"command": "rename", "old_path": "/memories/project/plan", "new_path": "/memories/plan"})),
+        r#"[[tool:memory_insert {"label":"plan","new_string":"four"}]]"#.to_owned(),
+    ]
+    .concat();
+    let found = ends(&script).await;
+    let texts: Vec<&str> = found.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(
+        texts,
+        [
+            "Successfully created memory block 'project/plan'",
+            "one\n2",
+            "one\n2\nthree",
+            "Successfully updated description of memory block 'project/plan'",
+            "Successfully renamed memory block 'project/plan' to 'plan'",
+            "one\n2\nthree\nfour",
+        ]
+    );
+    assert_eq!(labels().await, ["human", "persona", "plan"]);
+    let path = format!("/v1/agents/{agent}/core-memory/blocks/plan");
+    let plan = world.get(&path).await;
+    assert_eq!(
+        (&plan["value"], &plan["description"]),
+        (&json!("one\n2\nthree\nfour"), &json!("Another plan"))
+    );
+    world.send(&agent, "look").await;
+    assert!(world.model.last_body().to_string().contains("<plan>"));
+
+    // A patch of several blocks is one transaction.
+    let patch = |patch: &str| {
+        format!(
+            "[[tool:memory_apply_patch {}]]",
+            json!({"label": "", "patch": patch})
+        )
+    };
+    let half = "*** Add Block: extra\n+x\n*** Update Block: plan\n-nothing like it\n+y";
+    let found = ends(&patch(half)).await;
+    assert_eq!(found[0].0, "error");
+    assert_eq!(labels().await, ["human", "persona", "plan"]);
+    let whole = "*** Add Block: extra\nDescription: More\n+x\n*** Update Block: plan\n one\n-2\n+two\n*** Move to: steps\n*** Delete Block: persona";
+    let found = ends(&patch(whole)).await;
+    assert_eq!(found[0], ("success".to_owned(), "added block 'extra'\nupdated block 'plan'\nrenamed block 'plan' to 'steps'\ndeleted block 'persona'".to_owned()));
+    assert_eq!(labels().await, ["extra", "human", "steps"]);
+    assert_eq!(world.block(&agent, "steps").await, "one\ntwo\nthree\nfour");
+
+    // What cannot be is an error of the call.
+    let other = world.agent(&[]).await;
+    let human = world
+        .get(&format!("/v1/agents/{agent}/core-memory/blocks/human"))
+        .await;
+    let id = human["id"].as_str().unwrap();
+    let path = format!(
+        "/v1/agents/{other}/core-memory/blocks/detach/{}",
+        world
+            .get(&format!("/v1/agents/{other}/core-memory/blocks/human"))
+            .await["id"]
+            .as_str()
+            .unwrap()
+    );
+    world.call(Method::PATCH, &path, None).await;
+    let path = format!("/v1/agents/{other}/core-memory/blocks/attach/{id}");
+    let (status, answer) = world.call(Method::PATCH, &path, None).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    for (arguments, told) in [
+        (
+            json!({"command": "create", "path": "/memories/human", "description": "x"}),
+            "already",
+        ),
+        (
+            json!({"command": "create", "path": "/memories/x"}),
+            "needs path and description",
+        ),
+        (
+            json!({"command": "delete", "path": "/memories/nothing"}),
+            "nothing",
+        ),
+        (
+            json!({"command": "rename", "old_path": "/memories/human", "new_path": "/memories/user"}),
+            "shared with other agents",
+        ),
+        (
+            json!({"command": "rename", "old_path": "/memories/extra", "new_path": "/memories/human"}),
+            "already",
+        ),
+        (json!({"command": "explode"}), "no command"),
+    ] {
+        let found = ends(&call(arguments.clone())).await;
+        assert!(
+            found[0].0 == "error" && found[0].1.contains(told),
+            "{arguments}: {found:?}"
+        );
+    }
+    // The other agent keeps what is dropped here.
+    let found = ends(&call(
+        json!({"command": "delete", "path": "/memories/human"}),
+    ))
+    .await;
+    assert_eq!(found[0].0, "success");
+    assert_eq!(labels().await, ["extra", "steps"]);
+    assert_eq!(world.block(&other, "human").await, "Name: unknown");
+    // By hand as well.
+    let path = format!("/v1/agents/{agent}/tools/memory/run");
+    let end = world
+        .post(
+            &path,
+            json!({"args": {"command": "create", "path": "/memories/more", "description": "x"}}),
+        )
+        .await;
+    assert_eq!(end["status"], "success", "{end}");
+    assert_eq!(labels().await, ["extra", "more", "steps"]);
+}

@@ -4,14 +4,15 @@ use super::threads::place;
 use super::{
     CallEnd, CallResult, Committed, OpenRun, Reply, Settled, State, StepCommit, Untrusted,
 };
+use crate::actors::links;
 use crate::actors::refused::Refused;
 use crate::domain::approval::Pending;
 use crate::domain::block::Block;
 use crate::domain::clock;
 use crate::domain::conversation::Conversation;
 use crate::domain::history::{Compiled, Head, Window};
-use crate::domain::id::{RunId, StepId};
-use crate::domain::memory::CoreMemory;
+use crate::domain::id::{BlockId, RunId, StepId};
+use crate::domain::memory::{CoreMemory, MemoryChange};
 use crate::domain::message::{Message, Role, ToolReturn, ToolStatus};
 use crate::domain::prompt::{self, PromptInput};
 use crate::domain::run::{
@@ -21,6 +22,7 @@ use crate::domain::step;
 use crate::store::{Batch, CallbackEntry, CommitError};
 use jiff::Timestamp;
 use ractor::ActorProcessingErr;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Why a request of the agent was not carried out.
@@ -236,7 +238,11 @@ impl State {
             Vec::new()
         };
         let seen = self.seen_by(draft.conversation.as_ref(), newest.clone())?;
-        let mut memory = CoreMemory::new(seen, self.house.settings.strict_block_limits);
+        let strict = self.house.settings.strict_block_limits;
+        let mut memory = CoreMemory::new(seen, strict).isolating(&newest);
+        if commit.calls.iter().any(|call| call.result.renames()) {
+            memory = memory.sharing(self.shared(&newest)?);
+        }
         let mut pack = |call: &CallEnd| -> ToolReturn {
             let result = match call.result.settled(&call.tool, &mut memory) {
                 Settled::Packed(packed) => return packed,
@@ -275,22 +281,44 @@ impl State {
         Ok(())
     }
 
-    /// Writes changed blocks; the head and the default thread's system message with them, as from `recompiled`.
+    /// Those of the blocks that other agents have as well.
+    pub(super) fn shared(&self, blocks: &[Arc<Block>]) -> Result<HashSet<BlockId>, InFlight> {
+        let mut shared = HashSet::new();
+        for block in blocks {
+            if self.house.store.block_agents(block.id)?.len() > 1 {
+                shared.insert(block.id);
+            }
+        }
+        Ok(shared)
+    }
+
+    /// Writes changed, new and detached blocks; the head and the default thread's system message with them, as from `recompiled`.
     pub(super) fn with_blocks(
         &self,
         batch: &mut Batch,
         head: &Head,
         newest: Vec<Arc<Block>>,
-        changed: &[Block],
+        change: &MemoryChange,
     ) -> Result<(Head, Option<Arc<Message>>), InFlight> {
-        for block in changed {
+        let store = &self.house.store;
+        for block in &change.written {
             batch.put_block(block);
+            if change.renamed.contains(&block.id) {
+                links::rename(store, batch, block.id, &block.label)?;
+            }
         }
+        for block in &change.detached {
+            links::detach(batch, self.id(), *block);
+        }
+        links::attach_new(store, batch, self.id(), &change.made)?;
         let newer = |block: Arc<Block>| {
-            let new = changed.iter().find(|new| new.id == block.id);
+            let new = change.written.iter().find(|new| new.id == block.id);
             new.map_or(block, |new| Arc::new(new.clone()))
         };
-        let blocks: Vec<Arc<Block>> = newest.into_iter().map(newer).collect();
+        let stays = |block: &Arc<Block>| !change.detached.contains(&block.id);
+        let made = change.made.iter().cloned().map(Arc::new);
+        let blocks = newest.into_iter().filter(stays).map(newer).chain(made);
+        let blocks: Vec<Arc<Block>> = blocks.collect();
         self.recompiled(head, &blocks, None)
     }
 

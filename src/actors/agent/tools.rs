@@ -73,6 +73,9 @@ impl State {
             let newest = self.newest_blocks()?;
             let strict = self.house.settings.strict_block_limits;
             let mut memory = CoreMemory::new(newest.clone(), strict);
+            if wanted.renames() {
+                memory = memory.sharing(self.shared(&newest)?);
+            }
             let Settled::Result(result) = wanted.settled(tool, &mut memory) else {
                 return Err(Refused::Internal("a packed return edits nothing".to_owned()).into());
             };

@@ -177,7 +177,7 @@ fn edits_of_a_step_see_each_other_and_make_one_write_a_block() {
     memory.apply("t", &edit("persona", rethink("bold")));
     memory.apply("t", &edit("persona", rethink("calm")));
 
-    let changed = memory.changed(UserId::DEFAULT, now);
+    let changed = memory.changed(UserId::DEFAULT, now).written;
     let seen: Vec<_> = changed
         .iter()
         .map(|b| (b.label.as_str(), b.value.as_str(), b.version))
@@ -202,7 +202,11 @@ fn a_refused_edit_changes_nothing_and_names_the_reason() {
         message(memory.apply("t", &edit("system", append("x")))),
         "block 'system' is read-only"
     );
-    assert_eq!(memory.changed(UserId::DEFAULT, Timestamp::UNIX_EPOCH), []);
+    assert!(
+        memory
+            .changed(UserId::DEFAULT, Timestamp::UNIX_EPOCH)
+            .is_empty()
+    );
 }
 
 #[test]
@@ -214,5 +218,110 @@ fn limits_bind_only_when_they_are_strict_and_count_characters() {
     assert_eq!(
         message(memory(true).apply("t", &long)),
         "block 'human' holds at most 10 characters, the new value has 11"
+    );
+}
+
+#[test]
+fn blocks_are_made_named_and_dropped_within_a_step() {
+    let create = |label: &str| {
+        let kind = EditKind::Create {
+            description: Some("d".into()),
+            value: "v".into(),
+        };
+        edit(label, kind)
+    };
+    let rename = |label: &str, to: &str| edit(label, EditKind::Rename { to: to.into() });
+    let mut memory = memory(false);
+    for wanted in [
+        create("plan"),
+        rename("plan", "steps"),
+        edit("steps", append("more")),
+        create("passing"),
+        edit("passing", EditKind::Detach),
+        rename("human", "user"),
+        create("human"),
+        edit("persona", EditKind::Detach),
+    ] {
+        let result = memory.apply("t", &wanted);
+        assert!(result.outcome.is_ok(), "{wanted:?}: {result:?}");
+    }
+    for wanted in [
+        create("user"),
+        create(""),
+        create("a\nb"),
+        rename("user", "steps"),
+        rename("user", ""),
+        edit("persona", append("x")),
+        edit("system", EditKind::Detach),
+        rename("system", "x"),
+        edit(
+            "system",
+            EditKind::Describe {
+                description: "x".into(),
+            },
+        ),
+    ] {
+        let result = memory.apply("t", &wanted);
+        assert!(result.outcome.is_err(), "{wanted:?}: {result:?}");
+    }
+    let persona = memory.drafts[1].block.id;
+    let change = memory.changed(UserId::DEFAULT, Timestamp::UNIX_EPOCH);
+    let labels = |blocks: &[Block]| -> Vec<String> {
+        blocks.iter().map(|block| block.label.clone()).collect()
+    };
+    assert_eq!(labels(&change.made), ["steps", "human"]);
+    assert_eq!(change.made[0].value, "v\nmore");
+    assert_eq!(labels(&change.written), ["user"]);
+    assert_eq!(change.renamed, [change.written[0].id]);
+    assert_eq!(change.detached, [persona]);
+}
+
+#[test]
+fn what_a_call_wants_happens_as_a_whole_or_not_at_all() {
+    let mut memory = memory(false);
+    let result = ToolResult {
+        edits: vec![edit("human", append("x")), edit("system", append("x"))],
+        ..ToolResult::success(Value::from("done"))
+    };
+    assert!(memory.settle("t", &result).outcome.is_err());
+    assert!(
+        memory
+            .clone()
+            .changed(UserId::DEFAULT, Timestamp::UNIX_EPOCH)
+            .is_empty()
+    );
+    let result = ToolResult {
+        edits: vec![edit("human", append("x"))],
+        ..ToolResult::success(Value::from("done"))
+    };
+    assert_eq!(message(memory.settle("t", &result)), "done");
+    assert_eq!(
+        memory
+            .changed(UserId::DEFAULT, Timestamp::UNIX_EPOCH)
+            .written
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_conversations_own_block_and_a_shared_one_keep_their_names() {
+    let agents = [Arc::new(block("human", "Ada"))];
+    let own = Arc::new(block("persona", "calm"));
+    let shared = HashSet::from([agents[0].id]);
+    let seen = [agents[0].clone(), own];
+    let mut memory = CoreMemory::new(seen, false)
+        .isolating(&agents)
+        .sharing(shared);
+    let rename = |label: &str| edit(label, EditKind::Rename { to: "x".into() });
+    assert!(message(memory.apply("t", &rename("persona"))).contains("this conversation"));
+    assert!(
+        message(memory.apply("t", &edit("persona", EditKind::Detach)))
+            .contains("this conversation")
+    );
+    assert!(message(memory.apply("t", &rename("human"))).contains("shared"));
+    assert_eq!(
+        message(memory.apply("t", &edit("persona", append("b")))),
+        "calm\nb"
     );
 }

@@ -29,7 +29,6 @@ fn unbuilt(
 
 pub(super) fn tools() -> Vec<Builtin> {
     let mut tools = archival();
-    tools.extend(memory());
     tools.extend(files());
     tools.extend(world());
     tools.extend(other_agents());
@@ -81,51 +80,6 @@ fn archival() -> Vec<Builtin> {
         )
         .parallel()
         .uncut(),
-    ]
-}
-
-fn memory() -> Vec<Builtin> {
-    vec![
-        unbuilt(
-            7,
-            ToolType::MemoryCore,
-            "memory",
-            "Manages memory blocks, each named by a path /memories/<label>. Commands: create (path, description, \
-             file_text), str_replace (path, old_string, new_string), insert (path, insert_text, insert_line), delete \
-             (path), rename (old_path and new_path for the label, or path and description for the description).",
-            vec![
-                Parameter::text("command", "create, str_replace, insert, delete or rename."),
-                Parameter::text("path", "The block.").optional(),
-                Parameter::text("file_text", "The value of a new block.").optional(),
-                Parameter::text("description", "What the block is for.").optional(),
-                Parameter::text(
-                    "old_string",
-                    "The text to replace; it must occur exactly once.",
-                )
-                .optional(),
-                Parameter::text("new_string", "The text to put in its place.").optional(),
-                Parameter::integer(
-                    "insert_line",
-                    "The line to insert after: 0 is the start, -1 the end.",
-                )
-                .optional(),
-                Parameter::text("insert_text", "The text to insert.").optional(),
-                Parameter::text("old_path", "The block to rename.").optional(),
-                Parameter::text("new_path", "Its new path.").optional(),
-            ],
-        ),
-        unbuilt(
-            8,
-            ToolType::MemoryCore,
-            "memory_apply_patch",
-            "Applies a patch to memory. Lines start with a space (stays), - (goes) or + (comes), and @@ separates \
-             hunks. To touch several blocks, head each part with *** Add Block:, *** Update Block: or \
-             *** Delete Block: and the label; *** Move to: renames.",
-            vec![
-                Parameter::text("label", "The block to patch, when the patch names none."),
-                Parameter::text("patch", "The patch."),
-            ],
-        ),
     ]
 }
 
