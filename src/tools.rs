@@ -13,8 +13,9 @@ use crate::domain::id::AgentId;
 use crate::domain::memory::Edit;
 use crate::domain::message::Message;
 use crate::domain::tool::{Effects, Tool as Definition, ToolFailure, ToolResult};
+use crate::egress::Egress;
 use futures_util::future::BoxFuture;
-use sandbox::AgentView;
+use sandbox::{AgentView, Sandbox};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -29,6 +30,12 @@ pub trait Host: Send + Sync {
         keep: Arc<dyn Fn(&Message) -> bool + Send + Sync>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Message>, ToolFailure>>;
+    /// Where programs run.
+    fn sandbox(&self) -> &Sandbox;
+    /// The way to addresses that a model names.
+    fn egress(&self) -> &Egress;
+    /// Of the Python tools that the agent has.
+    fn sources(&self) -> Vec<String>;
     /// What a source sees of the agent.
     fn view(&self) -> BoxFuture<'_, Result<AgentView, ToolFailure>>;
 }

@@ -6,6 +6,7 @@ mod conversation_search;
 mod memory;
 mod send_message;
 mod unbuilt;
+mod world;
 
 use super::arguments::{self, Parameter};
 use super::{Host, Tool, Work};
@@ -25,6 +26,7 @@ const RETURN_CHAR_LIMIT: u64 = 50_000;
 pub(super) fn all() -> Vec<Arc<dyn Tool>> {
     let mut tools = vec![send_message::tool(), conversation_search::tool()];
     tools.extend(memory::tools());
+    tools.extend(world::tools());
     tools.extend(unbuilt::tools());
     tools.sort_by_key(|tool| tool.definition.id);
     tools
@@ -39,6 +41,7 @@ type Start =
 struct Builtin {
     definition: Arc<Definition>,
     uncut: bool,
+    effects: Effects,
     start: Box<Start>,
 }
 
@@ -55,6 +58,7 @@ impl Builtin {
         Self {
             definition: Arc::new(definition(number, tool_type, name, description, parameters)),
             uncut: false,
+            effects: Effects::None,
             start: Box::new(move |schema, arguments, host| {
                 start(arguments::read(schema, arguments)?, host)
             }),
@@ -64,6 +68,12 @@ impl Builtin {
     /// Several calls may run at once.
     fn parallel(mut self) -> Self {
         Arc::make_mut(&mut self.definition).enable_parallel_execution = true;
+        self
+    }
+
+    /// It reaches outside, unlike edits of memory, which are part of the step's own batch.
+    fn outside(mut self) -> Self {
+        self.effects = Effects::Outside;
         self
     }
 
@@ -79,9 +89,8 @@ impl Tool for Builtin {
         &self.definition
     }
 
-    /// None of them reaches outside: edits of memory are part of the step's own batch.
     fn effects(&self) -> Effects {
-        Effects::None
+        self.effects
     }
 
     fn uncut(&self) -> bool {

@@ -1,6 +1,6 @@
 //! A tool that a client wrote: its source runs in a process of its own.
 
-use super::sandbox::{Job, Sandbox};
+use super::sandbox::{Job, Part, Sandbox};
 use super::{Host, Tool, Work};
 use crate::domain::tool::{Effects, Tool as Definition, ToolFailure, ToolResult};
 use serde_json::{Map, Value};
@@ -64,6 +64,7 @@ async fn run(
     }
     let job = Job {
         tool: definition.name.clone(),
+        part: Part::Function,
         language: definition.source_type,
         source,
         arguments,

@@ -87,12 +87,23 @@ pub struct SandboxConfig {
 #[derive(Debug, Clone)]
 pub struct Job {
     pub tool: String,
+    pub part: Part,
     pub language: SourceType,
     pub source: String,
     pub arguments: Map<String, Value>,
     pub args_json_schema: Option<Value>,
     pub environment: BTreeMap<String, String>,
     pub agent: Option<AgentView>,
+}
+
+/// What of a source is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// Its tool, with arguments.
+    Function,
+    /// All of it; the value of an expression at its end is its result.
+    Script,
 }
 
 /// What a source sees of its agent.
@@ -270,6 +281,7 @@ impl Sandbox {
         let request = json!({
             "source": job.source,
             "name": job.tool,
+            "part": job.part,
             "arguments": job.arguments,
             "args_schema": job.args_json_schema,
             "agent": job.agent,
@@ -371,6 +383,7 @@ impl Sandbox {
         let request = json!({
             "source": "def probe():\n    return 1\n",
             "name": "probe",
+            "part": Part::Function,
             "arguments": {},
             "args_schema": null,
             "agent": null,

@@ -97,6 +97,14 @@ impl Model {
             .route("/v1/models", get(models))
             .route("/picture.png", get(picture))
             .route(
+                "/v1/page.html",
+                get(|| async {
+                    axum::response::Html(
+                        "<html><script>alert(1)</script><h1>A page</h1><p>of text</p></html>",
+                    )
+                }),
+            )
+            .route(
                 "/moved.png",
                 get(|| async { axum::response::Redirect::to("/picture.png") }),
             )

@@ -542,3 +542,80 @@ async fn an_agent_makes_renames_and_drops_blocks() {
     assert_eq!(end["status"], "success", "{end}");
     assert_eq!(labels().await, ["extra", "more", "steps"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_runs_programs_and_reads_pages() {
+    let world = World::new().await;
+    world.post("/v1/tools/", json!({"source_code": ADD})).await;
+    let agent = world
+        .agent_with(json!({"tools": ["add", "run_code", "fetch_webpage"]}))
+        .await;
+    let end = async |tool: &str, arguments: Value| {
+        let said = world
+            .send(&agent, &format!("[[tool:{tool} {arguments}]] done"))
+            .await;
+        let all = messages(&said);
+        let end = all
+            .iter()
+            .find(|message| message["message_type"] == "tool_return_message");
+        let end = end.unwrap();
+        (
+            end["status"].as_str().unwrap().to_owned(),
+            end["tool_return"].as_str().unwrap().to_owned(),
+        )
+    };
+    let code = "import os\nprint('hi')\nx = add(2, 40)\n[x, sorted(os.environ)]";
+    let (status, told) = end("run_code", json!({"code": code, "language": "python"})).await;
+    assert_eq!(status, "success", "{told}");
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(
+        told,
+        json!({"results": [[42, ["HOME", "LANG", "PATH", "TMPDIR"]]], "logs": {"stdout": ["hi\n"], "stderr": []}})
+    );
+    let (_, told) = end(
+        "run_code",
+        json!({"code": "print(1)\n1/0", "language": "python"}),
+    )
+    .await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(
+        (&told["error"], &told["logs"]["stdout"]),
+        (
+            &json!("ZeroDivisionError: division by zero"),
+            &json!(["1\n"])
+        )
+    );
+    let (status, told) = end("run_code", json!({"code": "1", "language": "java"})).await;
+    assert!(status == "error" && told.contains("java"), "{told}");
+
+    let base = world.model.base_url.clone();
+    let (status, told) = end("fetch_webpage", json!({"url": format!("{base}/models")})).await;
+    assert!(status == "success" && told.contains("scripted"), "{told}");
+    let (status, told) = end("fetch_webpage", json!({"url": format!("{base}/page.html")})).await;
+    assert!(
+        status == "success"
+            && told.contains("A page")
+            && !told.contains("<h1>")
+            && !told.contains("alert"),
+        "{told}"
+    );
+    for (url, why) in [
+        (
+            format!("{}/picture.png", base.replace("/v1", "")),
+            "image/png",
+        ),
+        (
+            format!("{}/inside.png", base.replace("/v1", "")),
+            "not on the public internet",
+        ),
+        (
+            "http://169.254.169.254/latest".to_owned(),
+            "not on the public internet",
+        ),
+        ("file:///etc/passwd".to_owned(), "http://"),
+        ("nonsense".to_owned(), "no address"),
+    ] {
+        let (status, told) = end("fetch_webpage", json!({"url": url})).await;
+        assert!(status == "error" && told.contains(why), "{url}: {told}");
+    }
+}

@@ -8,7 +8,7 @@ use crate::domain::id::{ToolId, UserId};
 use crate::domain::tool::{BadTool, NewTool, SourceRun, SourceType, Tool, ToolChange, ToolResult};
 use crate::store::{Batch, CommitError};
 use crate::tools::custom::Custom;
-use crate::tools::sandbox::Job;
+use crate::tools::sandbox::{Job, Part};
 use crate::tools::source::{self, BadSource};
 use serde_json::Value;
 use std::sync::Arc;
@@ -119,6 +119,7 @@ fn job(run: SourceRun) -> Result<Job, Refused> {
     };
     Ok(Job {
         tool: run.name.or(defined).unwrap_or_else(|| "tool".to_owned()),
+        part: Part::Function,
         language: run.source_type,
         source: run.source_code,
         arguments: run.arguments,

@@ -2,7 +2,8 @@ use super::*;
 use crate::domain::id::AgentId;
 use crate::domain::memory::{Edit, EditKind};
 use crate::domain::message::Message;
-use crate::tools::sandbox::AgentView;
+use crate::egress::Egress;
+use crate::tools::sandbox::{AgentView, Sandbox};
 use crate::tools::toolbox::Toolbox;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -25,6 +26,18 @@ impl Host for Nobody {
         _limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Message>, ToolFailure>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn sandbox(&self) -> &Sandbox {
+        unreachable!("nothing is run")
+    }
+
+    fn egress(&self) -> &Egress {
+        unreachable!("nothing is fetched")
+    }
+
+    fn sources(&self) -> Vec<String> {
+        Vec::new()
     }
 
     fn view(&self) -> BoxFuture<'_, Result<AgentView, ToolFailure>> {

@@ -157,21 +157,6 @@ fn world() -> Vec<Builtin> {
     ];
     vec![
         unbuilt(
-            16,
-            ToolType::Builtin,
-            "run_code",
-            "Runs a program in a sandbox and returns its results and what it printed.",
-            vec![
-                Parameter::text("code", "The program."),
-                Parameter::choice(
-                    "language",
-                    &["python", "js", "ts", "r", "java"],
-                    "The language it is written in.",
-                ),
-            ],
-        )
-        .parallel(),
-        unbuilt(
             17,
             ToolType::Builtin,
             "run_code_with_tools",
@@ -211,14 +196,6 @@ fn world() -> Vec<Builtin> {
                 )
                 .optional(),
             ],
-        )
-        .parallel(),
-        unbuilt(
-            19,
-            ToolType::Builtin,
-            "fetch_webpage",
-            "Reads a web page and returns its text.",
-            vec![Parameter::text("url", "The address, http or https.")],
         )
         .parallel(),
     ]

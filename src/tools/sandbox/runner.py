@@ -338,6 +338,26 @@ def call(request):
     return {"value": plain(result), "edits": edits}
 
 
+def script(request):
+    """Runs a whole program; the value of an expression at its end is its result."""
+    source = request["source"]
+    module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module
+    if "pydantic" in source:
+        pydantic()
+    file = "<program>"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    tree = ast.parse(source, file)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, file, "exec", dont_inherit=True), module.__dict__)
+    results = []
+    if last is not None:
+        value = eval(compile(ast.Expression(last.value), file, "eval", dont_inherit=True), module.__dict__)
+        if value is not None:
+            results.append(plain(value))
+    return {"value": {"results": results}, "edits": []}
+
+
 def own_frames(error):
     """The traceback without what is ours."""
     frame = error.__traceback__
@@ -353,7 +373,7 @@ def main():
         open_network(channel)
     sys.path.insert(0, os.getcwd())
     try:
-        answer = call(request)
+        answer = script(request) if request["part"] == "script" else call(request)
         text = json.dumps(answer)
     except BaseException as error:
         answer = {"error": {"name": type(error).__name__, "message": str(error)}}

@@ -8,8 +8,9 @@ use crate::domain::message::Message;
 use crate::domain::page::{Order, Stretch};
 use crate::domain::run::LaneId;
 use crate::domain::step;
-use crate::domain::tool::{ToolFailure, ToolResult};
-use crate::tools::sandbox::{AgentView, BlockView};
+use crate::domain::tool::{SourceType, ToolFailure, ToolResult};
+use crate::egress::Egress;
+use crate::tools::sandbox::{AgentView, BlockView, Sandbox};
 use crate::tools::{Host, Tool, Work};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -82,6 +83,23 @@ impl Host for AgentHost {
             let found = crate::actors::reads::blocking(search).await;
             found.map_err(unreadable)
         })
+    }
+
+    fn sandbox(&self) -> &Sandbox {
+        &self.house.sandbox
+    }
+
+    fn egress(&self) -> &Egress {
+        &self.house.egress
+    }
+
+    fn sources(&self) -> Vec<String> {
+        let tools = self.agent.tools.iter();
+        let tools = tools.filter_map(|tool| self.house.toolbox.get(*tool));
+        tools
+            .filter(|tool| tool.definition().source_type == SourceType::Python)
+            .filter_map(|tool| tool.definition().source_code.clone())
+            .collect()
     }
 
     fn view(&self) -> BoxFuture<'_, Result<AgentView, ToolFailure>> {

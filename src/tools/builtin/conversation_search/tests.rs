@@ -1,7 +1,8 @@
 use super::*;
 use crate::domain::id::AgentId;
 use crate::domain::message::{ToolCall, ToolStatus};
-use crate::tools::sandbox::AgentView;
+use crate::egress::Egress;
+use crate::tools::sandbox::{AgentView, Sandbox};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
@@ -31,6 +32,18 @@ impl Host for Remembering {
             .cloned()
             .collect();
         Box::pin(async { Ok(found) })
+    }
+
+    fn sandbox(&self) -> &Sandbox {
+        unreachable!("nothing is run")
+    }
+
+    fn egress(&self) -> &Egress {
+        unreachable!("nothing is fetched")
+    }
+
+    fn sources(&self) -> Vec<String> {
+        Vec::new()
     }
 
     fn view(&self) -> BoxFuture<'_, Result<AgentView, ToolFailure>> {
