@@ -15,10 +15,11 @@ mod figures;
 mod long;
 mod model;
 mod parts;
+mod tools;
 
 use daemon::Model;
 
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "messages",
     "frames",
     "tokens",
@@ -27,6 +28,7 @@ const PARTS: [&str; 9] = [
     "history",
     "steps",
     "compaction",
+    "tools",
     LONG,
 ];
 /// Runs only when it is named.
@@ -60,6 +62,7 @@ fn main() {
                 "history" => parts::history(&model).await,
                 "steps" => parts::steps(&model).await,
                 "compaction" => parts::compaction(&model).await,
+                "tools" => tools::calls(&model).await,
                 _ => long::talk(&model).await,
             }
         }
