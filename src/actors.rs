@@ -46,6 +46,7 @@ mod root;
 pub mod run;
 mod sweeper;
 pub mod tree;
+mod waits;
 
 pub use self::facade::Serve;
 pub use self::house::{House, Render, Settings};

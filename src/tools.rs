@@ -36,6 +36,19 @@ pub trait Host: Send + Sync {
     fn egress(&self) -> &Egress;
     /// Of the Python tools that the agent has.
     fn sources(&self) -> Vec<String>;
+    /// Sends a message to another agent; what it said, or nothing where nobody waits.
+    fn tell<'a>(
+        &'a self,
+        to: AgentId,
+        text: &'a str,
+        wait: bool,
+    ) -> BoxFuture<'a, Result<Vec<String>, ToolFailure>>;
+    /// The other agents with all of the first tags and one of the second.
+    fn tagged<'a>(
+        &'a self,
+        all: &'a [String],
+        some: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<AgentId>, ToolFailure>>;
     /// What a source sees of the agent.
     fn view(&self) -> BoxFuture<'_, Result<AgentView, ToolFailure>>;
 }

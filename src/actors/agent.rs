@@ -191,7 +191,7 @@ impl AgentHandle {
         match host::start(
             &*tool,
             arguments,
-            AgentHost::new(&self.house, &agent, LaneId::Default),
+            AgentHost::new(&self.house, &agent, LaneId::Default, Vec::new()),
         ) {
             Work::Done(result) => self.settle(name, result).await,
             Work::Edit(edit) => self.edit(name, CallResult::Edit(edit)).await,

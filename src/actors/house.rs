@@ -11,6 +11,7 @@ use super::refused::Refused;
 use super::restart::{self, Verdict};
 use super::run::RunHandle;
 use super::tree::{self, Board, Node};
+use super::waits::Waits;
 use crate::domain::agent::CompactionSettings;
 use crate::domain::frame::Frame;
 use crate::domain::id::{AgentId, RunId};
@@ -87,6 +88,8 @@ pub struct House {
     pub(crate) actors: DashMap<ActorId, (AgentId, Epoch)>,
     pub(crate) runs: DashMap<RunId, RunHandle>,
     pub(crate) counts: Counts,
+    /// Turns that wait for other agents' turns.
+    pub(crate) waits: Waits,
     /// The present incarnations of the services that others tell things to.
     agents: RwLock<Option<ActorRef<agents::Msg>>>,
     outbox: RwLock<Option<ActorRef<outbox::Msg>>>,
@@ -119,6 +122,7 @@ impl House {
             actors: DashMap::new(),
             runs: DashMap::new(),
             counts: Counts::default(),
+            waits: Waits::default(),
             agents: RwLock::default(),
             outbox: RwLock::default(),
             catalog: RwLock::default(),

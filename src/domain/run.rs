@@ -161,6 +161,13 @@ impl Run {
             .map_or(LaneId::Default, LaneId::Conversation)
     }
 
+    /// The agents whose messages led to it (`metadata.call_chain`).
+    pub fn chain(&self) -> Vec<AgentId> {
+        let chain = self.metadata["call_chain"].as_array().into_iter().flatten();
+        let ids = chain.filter_map(|id| id.as_str()?.parse().ok());
+        ids.collect()
+    }
+
     /// Writes the end into the record; `now` is never before the run's acceptance.
     pub fn close(&mut self, end: &End, now: Timestamp) {
         self.status = end.stop_reason.status();
@@ -263,6 +270,8 @@ pub struct RunRequest {
     pub background: bool,
     /// `send_message`, `send_message_streaming`, `send_message_async` … (`metadata.run_type`).
     pub run_type: String,
+    /// The agents whose messages led to this run, the first of them first (`metadata.call_chain`).
+    pub chain: Vec<AgentId>,
     pub callback_url: Option<String>,
     pub body_hash: [u8; 32],
     /// Hash of caller, method, path and `Idempotency-Key`.
@@ -276,15 +285,32 @@ pub struct RunRequest {
 impl RunRequest {
     /// A run that compacts a lane's context and does nothing else.
     pub fn compaction(settings: CompactionSettings, lane: LaneId) -> Self {
+        let task = Task::Compact(Box::new(settings));
+        Self::of_our_own(task, lane, "summarize", 1)
+    }
+
+    /// A turn of the default thread because another agent sent a message. It goes on after a restart.
+    pub fn message_of_an_agent(message: Input, chain: Vec<AgentId>, max_steps: u64) -> Self {
+        let run_type = "send_message_to_agent";
+        Self {
+            inputs: vec![message],
+            background: true,
+            chain,
+            ..Self::of_our_own(Task::Turn, LaneId::Default, run_type, max_steps)
+        }
+    }
+
+    /// No client's.
+    fn of_our_own(task: Task, lane: LaneId, run_type: &str, max_steps: u64) -> Self {
         Self {
             id: RunId::new(),
             lane,
-            task: Task::Compact(Box::new(settings)),
+            task,
             answer: None,
             inputs: Vec::new(),
             client_tools: Vec::new(),
             options: RunOptions {
-                max_steps: 1,
+                max_steps,
                 view: View::default(),
                 stream: StreamMode::None,
                 include_compaction_messages: true,
@@ -294,7 +320,8 @@ impl RunRequest {
                 tokens: TokenWish::default(),
             },
             background: false,
-            run_type: "summarize".to_owned(),
+            run_type: run_type.to_owned(),
+            chain: Vec::new(),
             callback_url: None,
             body_hash: [0; 32],
             idempotency_key: None,

@@ -2,6 +2,7 @@
 //!
 //! Names, parameters, types and required lists are contract; the descriptions are ours.
 
+mod agents;
 mod conversation_search;
 mod memory;
 mod send_message;
@@ -26,6 +27,7 @@ const RETURN_CHAR_LIMIT: u64 = 50_000;
 pub(super) fn all() -> Vec<Arc<dyn Tool>> {
     let mut tools = vec![send_message::tool(), conversation_search::tool()];
     tools.extend(memory::tools());
+    tools.extend(agents::tools());
     tools.extend(world::tools());
     tools.extend(unbuilt::tools());
     tools.sort_by_key(|tool| tool.definition.id);

@@ -320,6 +320,7 @@ impl Send {
                 tokens,
             },
             background: sending.background,
+            chain: Vec::new(),
             run_type: sending.run_type.to_owned(),
             callback_url: sending.callback_url,
             body_hash: sending.body_hash,

@@ -619,3 +619,101 @@ async fn an_agent_runs_programs_and_reads_pages() {
         assert!(status == "error" && told.contains(why), "{url}: {told}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_send_messages_to_each_other_and_no_circle_of_them_waits() {
+    const TOOLS: [&str; 3] = [
+        "send_message_to_agent_and_wait_for_reply",
+        "send_message_to_agents_matching_tags",
+        "send_message_to_agent_async",
+    ];
+    let world = World::new().await;
+    let a = world.agent(&TOOLS).await;
+    let b = world
+        .agent_with(json!({"tools": TOOLS, "tags": ["team", "red"]}))
+        .await;
+    let c = world.agent_with(json!({"tags": ["team"]})).await;
+    let call = |tool: &str, arguments: Value| format!("[[tool:{tool} {arguments}]]");
+    let ends = async |agent: &str, script: &str| -> Vec<(String, String)> {
+        let said = world.send(agent, &format!("{script} done")).await;
+        messages(&said)
+            .iter()
+            .filter(|message| message["message_type"] == "tool_return_message")
+            .map(|end| {
+                let text = |name: &str| end[name].as_str().unwrap().to_owned();
+                (text("status"), text("tool_return"))
+            })
+            .collect()
+    };
+    let ask = |to: &str, text: &str| call(TOOLS[0], json!({"message": text, "other_agent_id": to}));
+    let found = ends(&a, &ask(&b, "How are you?")).await;
+    assert_eq!(found[0].0, "success", "{found:?}");
+    let start = format!("{{'agent_id': '{b}', 'response': [");
+    assert!(found[0].1.starts_with(&start), "{found:?}");
+    let history = world.history(&b).await;
+    let told = history.iter().find(|message| {
+        message["message_type"] == "system_message" && message.to_string().contains("How are you?")
+    });
+    assert!(
+        told.is_some_and(|told| told.to_string().contains(&a)),
+        "{history:?}"
+    );
+
+    let everybody = call(
+        TOOLS[1],
+        json!({"message": "hello", "match_all": ["team"], "match_some": []}),
+    );
+    let found = ends(&a, &everybody).await;
+    assert!(
+        found[0].1.contains(&b) && found[0].1.contains(&c),
+        "{found:?}"
+    );
+    let reds = call(
+        TOOLS[1],
+        json!({"message": "hello", "match_all": ["team"], "match_some": ["red", "blue"]}),
+    );
+    let found = ends(&a, &reds).await;
+    assert!(
+        found[0].1.contains(&b) && !found[0].1.contains(&c),
+        "{found:?}"
+    );
+
+    let later = call(TOOLS[2], json!({"message": "later", "other_agent_id": &b}));
+    let found = ends(&a, &later).await;
+    assert_eq!(found[0].1, "Successfully sent message");
+    world
+        .until("the message", || async {
+            world
+                .history(&b)
+                .await
+                .iter()
+                .any(|message| message.to_string().contains("later"))
+        })
+        .await;
+
+    for (to, why) in [
+        (a.as_str(), "not asked again"),
+        ("agent-00000000-0000-4000-8000-000000000001", "not found"),
+        ("nobody", "other_agent_id"),
+    ] {
+        let found = ends(&a, &ask(to, "x")).await;
+        assert!(
+            found[0].0 == "error" && found[0].1.contains(why),
+            "{found:?}"
+        );
+    }
+    // Two that ask each other at the same time: one of them at least is told, and both end.
+    let (ab, ba) = (
+        format!("[[silent:300]]{} x", ask(&b, "x")),
+        format!("[[silent:300]]{} x", ask(&a, "x")),
+    );
+    let (one, two) = tokio::join!(ends(&a, &ab), ends(&b, &ba));
+    let refused = [one, two].concat();
+    assert!(
+        refused.iter().any(|(status, text)| status == "error" && text.contains("neither would get an answer")),
+        "{refused:?}"
+    );
+    for agent in [&a, &b, &c] {
+        world.assert_paired(agent).await;
+    }
+}

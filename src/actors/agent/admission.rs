@@ -8,7 +8,7 @@ use crate::actors::run::{self, RunHandle};
 use crate::domain::agent::TurnLoop;
 use crate::domain::approval::{self, Answer, Pending};
 use crate::domain::clock;
-use crate::domain::id::{MessageId, RunId};
+use crate::domain::id::{AgentId, MessageId, RunId};
 use crate::domain::message::{Message, Part, Role};
 use crate::domain::model::Usage;
 use crate::domain::page::{Order, Stretch};
@@ -18,7 +18,7 @@ use crate::domain::run::{
 };
 use crate::store::{Batch, IdempotencyRecord};
 use ractor::{ActorId, ActorProcessingErr};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -44,6 +44,16 @@ const RETRY_SECONDS: i64 = 10 * 60;
 const RETRY_RUNS: usize = 32;
 /// … and most of all runs of those seconds: it is the agent that looks.
 const RETRY_LOOKS: usize = 10_000;
+
+/// What is said of a run beside its fields.
+fn metadata(run_type: &str, chain: &[AgentId]) -> Value {
+    let mut metadata = json!({"run_type": run_type});
+    if !chain.is_empty() {
+        let chain = chain.iter().map(ToString::to_string);
+        metadata["call_chain"] = chain.collect();
+    }
+    metadata
+}
 
 impl State {
     /// Accepts a run: inputs and record in one durable batch, then an actor for it, queued or not (a queued run must be
@@ -227,7 +237,7 @@ impl State {
             status: RunStatus::Created,
             stop_reason: None,
             background: request.background,
-            metadata: json!({"run_type": request.run_type}),
+            metadata: metadata(&request.run_type, &request.chain),
             view: request.options.view.clone(),
             created_at: now,
             completed_at: None,

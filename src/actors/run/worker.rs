@@ -10,6 +10,7 @@ mod asking;
 mod calls;
 pub(crate) mod compaction;
 pub(crate) mod host;
+mod messenger;
 
 use self::compaction::Room;
 use super::{Msg as RunMsg, request};

@@ -28,6 +28,23 @@ impl Host for Nobody {
         Box::pin(async { Ok(Vec::new()) })
     }
 
+    fn tell<'a>(
+        &'a self,
+        _to: AgentId,
+        _text: &'a str,
+        _wait: bool,
+    ) -> BoxFuture<'a, Result<Vec<String>, ToolFailure>> {
+        unreachable!("nobody is told")
+    }
+
+    fn tagged<'a>(
+        &'a self,
+        _all: &'a [String],
+        _some: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<AgentId>, ToolFailure>> {
+        unreachable!("nobody is told")
+    }
+
     fn sandbox(&self) -> &Sandbox {
         unreachable!("nothing is run")
     }

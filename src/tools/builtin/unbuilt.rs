@@ -31,7 +31,6 @@ pub(super) fn tools() -> Vec<Builtin> {
     let mut tools = archival();
     tools.extend(files());
     tools.extend(world());
-    tools.extend(other_agents());
     tools.extend(voice());
     tools
 }
@@ -198,41 +197,6 @@ fn world() -> Vec<Builtin> {
             ],
         )
         .parallel(),
-    ]
-}
-
-fn other_agents() -> Vec<Builtin> {
-    let message = || Parameter::text("message", "What to tell the other agent.");
-    let other = || Parameter::text("other_agent_id", "Its id, as in agent-….");
-    vec![
-        unbuilt(
-            20,
-            ToolType::MultiAgentCore,
-            "send_message_to_agent_and_wait_for_reply",
-            "Sends a message to another agent, waits for its turn to end and returns what it answered.",
-            vec![message(), other()],
-        ),
-        unbuilt(
-            21,
-            ToolType::MultiAgentCore,
-            "send_message_to_agents_matching_tags",
-            "Sends a message to every other agent with the given tags, waits and returns all answers.",
-            vec![
-                message(),
-                Parameter::texts("match_all", "Tags an agent must all have."),
-                Parameter::texts(
-                    "match_some",
-                    "Tags of which an agent must have at least one.",
-                ),
-            ],
-        ),
-        unbuilt(
-            22,
-            ToolType::MultiAgentCore,
-            "send_message_to_agent_async",
-            "Sends a message to another agent and does not wait for an answer.",
-            vec![message(), other()],
-        ),
     ]
 }
 

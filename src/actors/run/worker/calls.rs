@@ -193,7 +193,12 @@ impl Turn {
         let Some(tool) = self.tool(name) else {
             return CallResult::Ended(ToolResult::failure(name, self.unknown_tool(name)));
         };
-        let host = AgentHost::new(&self.house, &self.context.agent, self.record.lane());
+        let host = AgentHost::new(
+            &self.house,
+            &self.context.agent,
+            self.record.lane(),
+            self.record.chain(),
+        );
         match host::start(&**tool, arguments, host) {
             Work::Done(result) => CallResult::Ended(result),
             Work::Edit(edit) => CallResult::Edit(edit),

@@ -20,17 +20,25 @@ use std::sync::Arc;
 
 /// What tools see of the agent that calls them.
 pub(crate) struct AgentHost {
-    house: Arc<House>,
-    agent: Arc<Agent>,
-    lane: LaneId,
+    pub(super) house: Arc<House>,
+    pub(super) agent: Arc<Agent>,
+    pub(super) lane: LaneId,
+    /// Those whose messages led to this turn, the first of them first.
+    pub(super) chain: Vec<AgentId>,
 }
 
 impl AgentHost {
-    pub(crate) fn new(house: &Arc<House>, agent: &Arc<Agent>, lane: LaneId) -> Self {
+    pub(crate) fn new(
+        house: &Arc<House>,
+        agent: &Arc<Agent>,
+        lane: LaneId,
+        chain: Vec<AgentId>,
+    ) -> Self {
         Self {
             house: house.clone(),
             agent: agent.clone(),
             lane,
+            chain,
         }
     }
 }
@@ -83,6 +91,23 @@ impl Host for AgentHost {
             let found = crate::actors::reads::blocking(search).await;
             found.map_err(unreadable)
         })
+    }
+
+    fn tell<'a>(
+        &'a self,
+        to: AgentId,
+        text: &'a str,
+        wait: bool,
+    ) -> BoxFuture<'a, Result<Vec<String>, ToolFailure>> {
+        Box::pin(self.tell(to, text, wait))
+    }
+
+    fn tagged<'a>(
+        &'a self,
+        all: &'a [String],
+        some: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<AgentId>, ToolFailure>> {
+        Box::pin(self.tagged(all, some))
     }
 
     fn sandbox(&self) -> &Sandbox {

@@ -34,6 +34,23 @@ impl Host for Remembering {
         Box::pin(async { Ok(found) })
     }
 
+    fn tell<'a>(
+        &'a self,
+        _to: AgentId,
+        _text: &'a str,
+        _wait: bool,
+    ) -> BoxFuture<'a, Result<Vec<String>, ToolFailure>> {
+        unreachable!("nobody is told")
+    }
+
+    fn tagged<'a>(
+        &'a self,
+        _all: &'a [String],
+        _some: &'a [String],
+    ) -> BoxFuture<'a, Result<Vec<AgentId>, ToolFailure>> {
+        unreachable!("nobody is told")
+    }
+
     fn sandbox(&self) -> &Sandbox {
         unreachable!("nothing is run")
     }
