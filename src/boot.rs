@@ -5,6 +5,7 @@ use crate::actors::{Foundation, Handles, House, Render, RootHandle, Serve, Setti
 use crate::config::{Config, Durability, KeySource, master_key};
 use crate::domain::agent::CompactionSettings;
 use crate::domain::frame::Frame;
+use crate::domain::id::MessageId;
 use crate::domain::model::ModelSettings;
 use crate::egress::{Egress, EgressConfig, Gate, check_literal};
 use crate::facade::{self, Facade};
@@ -306,6 +307,10 @@ struct Wire;
 impl Render for Wire {
     fn frame(&self, frame: &Frame, seq: Option<u64>) -> String {
         wire::stream::event(frame, seq)
+    }
+
+    fn message_of(&self, frame: &[u8]) -> Option<MessageId> {
+        wire::stream::message_of(frame)
     }
 
     fn summariser_settings(&self, settings: &CompactionSettings) -> ModelSettings {

@@ -14,7 +14,7 @@ use super::tree::{self, Board, Node};
 use super::waits::Waits;
 use crate::domain::agent::CompactionSettings;
 use crate::domain::frame::Frame;
-use crate::domain::id::{AgentId, RunId};
+use crate::domain::id::{AgentId, MessageId, RunId};
 use crate::domain::model::ModelSettings;
 use crate::egress::Egress;
 use crate::providers::Providers;
@@ -58,6 +58,8 @@ pub struct Settings {
 pub trait Render: Send + Sync {
     /// One SSE event; `seq` is the frame's number where clients may resume by it.
     fn frame(&self, frame: &Frame, seq: Option<u64>) -> String;
+    /// The message that a rendered frame is of.
+    fn message_of(&self, frame: &[u8]) -> Option<MessageId>;
     /// The settings of a summariser, which are kept as the client sent them.
     fn summariser_settings(&self, settings: &CompactionSettings) -> ModelSettings;
     /// The body of a callback.

@@ -19,7 +19,7 @@ use super::tree::Hung;
 use crate::domain::agent::TurnLoop;
 use crate::domain::clock;
 use crate::domain::frame::{DeltaFrame, Frame};
-use crate::domain::id::{AgentId, PingId, RunId, StepId};
+use crate::domain::id::{AgentId, MessageId, PingId, RunId, StepId};
 use crate::domain::message::{Message, Role};
 use crate::domain::piece::{self, Piece, Reading};
 use crate::domain::run::{End, LaneId, Run as Record, RunStatus, Step, StopReason, StreamMode};
@@ -27,6 +27,7 @@ use crate::domain::token_data::{TokenData, TokenReport};
 use crate::store::{Batch, Epoch};
 use bytes::Bytes;
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
@@ -239,8 +240,10 @@ pub(crate) struct Arguments {
     pub(crate) stream: StreamMode,
     /// Frames of an earlier incarnation that are on disk.
     pub(crate) stored_frames: u64,
-    /// What an earlier incarnation wrote: part of the answer, and shown already.
+    /// What an earlier incarnation wrote: part of the answer.
     pub(crate) written: Vec<Arc<Message>>,
+    /// How many of the stored frames are of each message.
+    pub(crate) shown: HashMap<MessageId, usize>,
 }
 
 pub(crate) struct Run;
@@ -420,6 +423,7 @@ impl Actor for Run {
                 date: clock::now(),
             });
         }
+        state.show_the_rest(&arguments.shown);
         Ok((state, registered))
     }
 
@@ -750,14 +754,38 @@ impl State {
         // In a token stream the deltas have shown what the model said.
         let was_said = matches!(message.role, Role::Assistant | Role::Approval);
         let was_shown = self.stream == StreamMode::Tokens && was_said;
-        if is_output(message) && !was_shown && self.is_rendered() {
-            let view = self.record.view.clone();
-            let reading =
-                Reading::live(&view, self.turn_loop).with_compactions(self.shows_summaries);
-            for piece in piece::pieces(message, &reading) {
+        if !was_shown {
+            for piece in self.pieces_of(message) {
                 self.show(Frame::Piece(piece));
             }
         }
+    }
+
+    /// A crash between the commit of a step and that of its frames: those that are missing are made again. (Without any
+    /// stored frame nobody reads this run again.)
+    fn show_the_rest(&mut self, shown: &HashMap<MessageId, usize>) {
+        if self.numbering.last == 0 || !self.record.background {
+            return;
+        }
+        for message in self.messages.clone() {
+            let shown = shown.get(&message.id).copied().unwrap_or(0);
+            // How many deltas a message had in a token stream is not known: one that was begun is taken as told.
+            if self.stream == StreamMode::Tokens && shown > 0 {
+                continue;
+            }
+            for piece in self.pieces_of(&message).into_iter().skip(shown) {
+                self.show(Frame::Piece(piece));
+            }
+        }
+    }
+
+    fn pieces_of(&self, message: &Message) -> Vec<Piece> {
+        if !is_output(message) || !self.is_rendered() {
+            return Vec::new();
+        }
+        let reading =
+            Reading::live(&self.record.view, self.turn_loop).with_compactions(self.shows_summaries);
+        piece::pieces(message, &reading)
     }
 
     fn is_rendered(&self) -> bool {

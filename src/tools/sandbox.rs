@@ -3,23 +3,26 @@
 
 #[cfg(target_os = "linux")]
 mod files;
+mod interpreter;
 mod launcher;
 mod network;
 mod process;
+mod result;
+mod state;
 #[cfg(target_os = "linux")]
 mod syscalls;
 
+use self::interpreter::{Interpreter, candidates};
 pub use self::launcher::{ARGUMENT, launch};
 use self::launcher::{Plan, Walls};
 use self::process::{Ended, Process};
-use crate::domain::memory::{Edit, EditKind};
+use self::result::Answer;
+pub use self::state::SandboxState;
 use crate::domain::tool::{SourceType, ToolFailure, ToolResult};
 use crate::egress::Gate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -143,72 +146,6 @@ struct Inner {
     python: OnceCell<Interpreter>,
     /// Why no interpreter could be isolated the last time that was tried.
     refused: Mutex<Option<String>>,
-}
-
-/// Whether sources run, for operators.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SandboxState {
-    /// No interpreter was tried yet.
-    Untried,
-    /// Behind all walls.
-    Isolated { python: PathBuf },
-    /// Without walls, because the configuration says so.
-    Bare { python: PathBuf },
-    /// Not at all, and why.
-    Refused { reason: String },
-}
-
-impl SandboxState {
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Untried => "untried",
-            Self::Isolated { .. } => "isolated",
-            Self::Bare { .. } => "bare",
-            Self::Refused { .. } => "refused",
-        }
-    }
-}
-
-impl fmt::Display for SandboxState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Untried => write!(f, "not tried"),
-            Self::Isolated { python } => write!(f, "isolated, with {}", python.display()),
-            Self::Bare { python } => write!(
-                f,
-                "NOT ISOLATED (sandbox.isolation), with {}",
-                python.display()
-            ),
-            Self::Refused { reason } => write!(f, "refused: {reason}"),
-        }
-    }
-}
-
-/// An interpreter that was seen to run behind the walls.
-#[derive(Debug, Clone)]
-struct Interpreter {
-    program: PathBuf,
-    /// What it needs to read.
-    readable: Vec<PathBuf>,
-}
-
-/// How a source ended that was run.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Answer {
-    Value {
-        value: Value,
-        edits: Vec<(String, String)>,
-    },
-    Error {
-        error: Raised,
-    },
-}
-
-#[derive(Debug, Deserialize)]
-struct Raised {
-    name: String,
-    message: String,
 }
 
 impl Sandbox {
@@ -448,147 +385,4 @@ fn surroundings(folder: &Path, mut given: BTreeMap<String, String>) -> BTreeMap<
         !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
     });
     given
-}
-
-/// Interpreters of that name: as it stands if it is a path, else wherever `PATH` and the usual places have one. Scripts that
-/// stand for one (of version managers) are none: they would start others.
-fn candidates(wanted: &Path) -> Vec<Interpreter> {
-    let named: Vec<PathBuf> = if wanted.components().count() > 1 {
-        vec![wanted.to_owned()]
-    } else {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let usual = OsStr::new("/usr/local/bin:/usr/bin:/bin");
-        let folders = std::env::split_paths(&path).chain(std::env::split_paths(usual));
-        folders.map(|folder| folder.join(wanted)).collect()
-    };
-    let mut found: Vec<Interpreter> = Vec::new();
-    for program in named {
-        let Ok(real) = program.canonicalize() else {
-            continue;
-        };
-        if is_script(&real) || found.iter().any(|known| known.program == program) {
-            continue;
-        }
-        let mut readable: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
-        // The installation it belongs to, and the virtual environment that names it.
-        let roots = [&program, &real].map(|path| path.parent().and_then(Path::parent));
-        readable.extend(
-            roots
-                .into_iter()
-                .flatten()
-                .filter(|root| is_below(root))
-                .map(Path::to_owned),
-        );
-        found.push(Interpreter { program, readable });
-    }
-    found
-}
-
-/// Whether a folder is one of an installation and not the root of everything.
-fn is_below(folder: &Path) -> bool {
-    folder.components().count() > 1
-}
-
-fn is_script(program: &Path) -> bool {
-    use std::io::Read;
-    let mut start = [0; 2];
-    let read = std::fs::File::open(program).and_then(|mut file| file.read_exact(&mut start));
-    read.is_err() || start == *b"#!"
-}
-
-/// What every interpreter may read: programs and libraries, and what tells it about time, names and certificates.
-const SYSTEM: [&str; 17] = [
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/etc/ca-certificates",
-    "/etc/gai.conf",
-    "/etc/host.conf",
-    "/etc/hosts",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/mime.types",
-    "/etc/nsswitch.conf",
-    "/etc/resolv.conf",
-    "/etc/ssl",
-    "/etc/timezone",
-];
-
-impl Raised {
-    /// What the walls refused says so, and how it can be allowed.
-    fn into_failure(self, network: Network) -> ToolFailure {
-        const REFUSED: [&str; 4] = ["[Errno 1]", "[Errno -3]", "[Errno 111]", "name resolution"];
-        let Self { name, mut message } = self;
-        let refused = REFUSED.iter().any(|sign| message.contains(sign));
-        match network {
-            Network::Off if refused => message.push_str(
-                " (tools start no programs here and have no network: sandbox.network in the configuration)",
-            ),
-            Network::Public if refused => message.push_str(
-                " (tools start no programs here and reach public addresses over HTTP and HTTPS only: sandbox.network and egress.allowed_hosts in the configuration)",
-            ),
-            _ => (),
-        }
-        ToolFailure::new(name, message)
-    }
-}
-
-impl Ended {
-    /// What went wrong outside the source.
-    fn complaint(&self) -> String {
-        let said = self.stderr.trim();
-        match (&self.answer, said.lines().last()) {
-            (Some(Answer::Error { error }), _) => format!("{}: {}", error.name, error.message),
-            (_, Some(last)) => last.to_owned(),
-            _ => self.how.to_string(),
-        }
-    }
-
-    fn into_result(self, tool: &str, config: &SandboxConfig) -> ToolResult {
-        let told = |text: String| {
-            let some = (!text.is_empty()).then_some(text);
-            some.into_iter().collect::<Vec<String>>()
-        };
-        let complaint = self.complaint();
-        let (stdout, stderr) = (told(self.stdout), told(self.stderr));
-        let failure = match self.answer {
-            Some(Answer::Value { value, edits }) => {
-                let edits = edits.into_iter().map(|(label, text)| Edit {
-                    label,
-                    kind: EditKind::Set { text },
-                });
-                return ToolResult {
-                    stdout: Some(stdout),
-                    stderr: Some(stderr),
-                    edits: edits.collect(),
-                    ..ToolResult::success(value)
-                };
-            }
-            Some(Answer::Error { error }) => error.into_failure(config.network),
-            None if self.timed_out => {
-                let text = format!("it did not end within {} s", config.timeout.as_secs());
-                ToolFailure::new("TimeoutError", text)
-            }
-            None if self.not_started => refused(complaint),
-            None => ToolFailure::new(
-                "ProcessError",
-                format!("its process ended without a result: {}", self.how),
-            ),
-        };
-        let failed = ToolResult::failure(tool, failure);
-        let long = failed.stderr.clone().unwrap_or_default();
-        // Programs look for the long form; the traceback stands behind it.
-        let stderr = match stderr.first() {
-            Some(traceback) => vec![format!("{}\n{traceback}", long.concat())],
-            None => long,
-        };
-        ToolResult {
-            stdout: Some(stdout),
-            stderr: Some(stderr),
-            ..failed
-        }
-    }
 }

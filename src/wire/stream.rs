@@ -3,7 +3,7 @@
 
 use super::message::{CallDelta, Common, Line, Own};
 use crate::domain::frame::{DeltaFrame, Frame};
-use crate::domain::id::{PingId, RunId};
+use crate::domain::id::{MessageId, PingId, RunId};
 use crate::domain::model::{Delta, Usage};
 use crate::domain::run::{RunError, StopReason as Reason};
 use jiff::Timestamp;
@@ -11,6 +11,13 @@ use serde::Serialize;
 
 /// The last event of every stream.
 pub const DONE: &str = "data: [DONE]\n\n";
+
+/// The message that an event is of; `None` for pings and ends.
+pub fn message_of(event: &[u8]) -> Option<MessageId> {
+    let text = std::str::from_utf8(event).ok()?;
+    let (id, _) = text.strip_prefix("data: {\"id\":\"")?.split_once('"')?;
+    id.parse().ok()
+}
 
 /// The text of one event. `seq` is the frame's number in streams that can be resumed; stop reasons, usage and the end
 /// consume a number and do not show it.

@@ -215,3 +215,74 @@ async fn a_position_beyond_every_end_is_waited_for_and_ends_with_the_run() {
         "echo: next"
     );
 }
+
+/// Removes the newest frames of a run, as if a crash had come between the commit of a step and that of its frames
+/// (`store/keys.rs`).
+fn lose_frames(world: &World, agent: &str, run: &str, after: u64) {
+    let bytes = |id: &str| {
+        let (_, id) = id.split_once('-').unwrap();
+        id.parse::<uuid::Uuid>().unwrap().into_bytes()
+    };
+    let prefix = [&[0xA0][..], &bytes(agent), &[0x16], &bytes(run)].concat();
+    let database = sled::open(world.data().join("data/sled")).unwrap();
+    let keys = database.scan_prefix(prefix).keys().map(Result::unwrap);
+    let number = |key: &sled::IVec| u64::from_be_bytes(*key.last_chunk::<8>().unwrap());
+    let lost: Vec<sled::IVec> = keys.filter(|key| number(key) > after).collect();
+    assert!(!lost.is_empty());
+    for key in lost {
+        database.remove(key).unwrap();
+    }
+    database.flush().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_that_a_crash_took_are_made_again_from_the_messages() {
+    // After the ping, the call and the return of the first step: what is left of these.
+    for left in [1, 2] {
+        let mut world = World::new().await;
+        let agent = world.agent(&[]).await;
+        let said = "[[tool:memory_insert {\"label\":\"human\",\"new_string\":\"A\"}]][[silent:2000]]survives";
+        let run = world.start_run(&agent, said).await;
+        world
+            .until("the second step", || async { world.model.requests() == 2 })
+            .await;
+        tokio::task::block_in_place(|| world.kill());
+        lose_frames(&world, &agent, &run, left);
+        world.start().await;
+        world.ended(&run).await;
+        let url = format!("{}/v1/runs/{run}/stream", world.base);
+        let text = world
+            .http
+            .post(url)
+            .json(&json!({"starting_after": 0}))
+            .send();
+        let text = text.await.unwrap().text().await.unwrap();
+        let read = |event: &String| serde_json::from_str::<Value>(event).unwrap_or_default();
+        let events: Vec<Value> = events(&text).iter().map(read).collect();
+        let kinds: Vec<&str> = events
+            .iter()
+            .filter_map(|event| event["message_type"].as_str())
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                "ping",
+                "tool_call_message",
+                "tool_return_message",
+                "assistant_message",
+                "stop_reason",
+                "usage_statistics"
+            ],
+            "{left}: {text}"
+        );
+        let numbers: Vec<u64> = events
+            .iter()
+            .filter_map(|event| event["seq_id"].as_u64())
+            .collect();
+        assert_eq!(
+            numbers,
+            (1..=numbers.len() as u64).collect::<Vec<_>>(),
+            "{text}"
+        );
+    }
+}

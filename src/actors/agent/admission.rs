@@ -20,6 +20,7 @@ use crate::store::{Batch, IdempotencyRecord};
 use ractor::{ActorId, ActorProcessingErr};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -140,7 +141,7 @@ impl State {
             thread.conversation = conversation;
         }
         let handle = self
-            .open_run(record, inbox.0, 0, Vec::new())
+            .open_run(record, inbox.0, 0, Vec::new(), HashMap::new())
             .await
             .map_err(|error| InFlight::Untrusted(error.to_string()))?;
         self.threads.enqueue(lane, handle.id());
@@ -364,6 +365,7 @@ impl State {
         inbox: Inbox,
         stored_frames: u64,
         written: Vec<Arc<Message>>,
+        shown: HashMap<MessageId, usize>,
     ) -> Result<RunHandle, ActorProcessingErr> {
         let arguments = run::Arguments {
             house: self.house.clone(),
@@ -376,6 +378,7 @@ impl State {
             shows_summaries: inbox.options.include_compaction_messages,
             stored_frames,
             written,
+            shown,
         };
         let handle = run::spawn(arguments, self.live.actor.get_cell()).await?;
         self.live.enter(&handle);

@@ -8,13 +8,13 @@ use crate::actors::house::House;
 use crate::actors::refused::Refused;
 use crate::domain::approval::{Pending, Word};
 use crate::domain::clock;
-use crate::domain::id::AgentId;
+use crate::domain::id::{AgentId, MessageId, RunId};
 use crate::domain::message::{Message, ToolCall, ToolReturn};
 use crate::domain::recovery::{self, Recovery};
 use crate::domain::run::{End, Inbox, Phase, Run, StepStatus};
 use crate::domain::step;
 use crate::domain::tokens;
-use crate::store::Batch;
+use crate::store::{Batch, ReadError};
 use ractor::{ActorProcessingErr, ActorRef, SpawnErr};
 use std::collections::HashMap;
 use std::sync::atomic::AtomicUsize;
@@ -125,7 +125,28 @@ fn read(house: &House, id: AgentId) -> Result<Loaded, Refused> {
     })
 }
 
+/// Frames that are looked at together.
+const FRAMES_AT_ONCE: usize = 1_000;
+
 impl State {
+    /// How many of the stored frames of a run are of each message.
+    fn shown(&self, run: RunId, last: u64) -> Result<HashMap<MessageId, usize>, ReadError> {
+        let (mut shown, mut after) = (HashMap::new(), 0);
+        while after < last {
+            let store = &self.house.store;
+            let frames = store.frames(self.id(), run, after, FRAMES_AT_ONCE)?;
+            let Some((newest, _)) = frames.last() else {
+                break;
+            };
+            after = *newest;
+            let of = frames
+                .iter()
+                .filter_map(|(_, frame)| self.house.render.message_of(frame));
+            of.for_each(|message| *shown.entry(message).or_insert(0) += 1);
+        }
+        Ok(shown)
+    }
+
     /// Settles one accepted run without an end: back into its lane, or closed.
     pub(super) async fn recover(
         &mut self,
@@ -149,7 +170,8 @@ impl State {
         let interrupted = self.interrupted_step(&inbox)?;
         let written = self.house.store.run_messages(self.id(), id)?;
         let written = written.into_iter().map(Arc::new).collect();
-        let handle = self.open_run(run, inbox, stored, written).await?;
+        let shown = self.shown(id, stored)?;
+        let handle = self.open_run(run, inbox, stored, written, shown).await?;
         match decision {
             Recovery::Resume => self.threads.enqueue(lane, handle.id()),
             Recovery::CloseCallsAndResume => {

@@ -5,9 +5,8 @@
 //! where it is root's; the list of files comes into force; system calls are cut down; the interpreter is executed. Whatever
 //! cannot be done ends the process with `FAILED` and says why: the call is then refused, never run with less.
 
-use super::files;
 #[cfg(target_os = "linux")]
-use super::syscalls;
+use super::{files, syscalls};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Read};

@@ -91,7 +91,11 @@ fn receive(from: impl AsFd, text: &mut [u8]) -> io::Result<(usize, Option<OwnedF
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(text)];
+    // Elsewhere nothing is isolated, and this is not come to.
+    #[cfg(target_os = "linux")]
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    #[cfg(not(target_os = "linux"))]
+    let flags = RecvFlags::DONTWAIT;
     let received = recvmsg(from, &mut parts, &mut beside, flags)?;
     let mut found = None;
     for message in beside.drain() {

@@ -1,7 +1,8 @@
 //! One call as a process: started with its plan and its request, read while it runs, ended at the latest by the clock.
 
 use super::launcher::{self, Plan};
-use super::{Answer, network};
+use super::network;
+use super::result::Answer;
 use crate::egress::Gate;
 use serde_json::Value;
 use std::io;
