@@ -761,10 +761,9 @@ impl State {
         }
     }
 
-    /// A crash between the commit of a step and that of its frames: those that are missing are made again. (Without any
-    /// stored frame nobody reads this run again.)
+    /// A crash may come between the commit of a step and that of its frames: those that are missing are made again.
     fn show_the_rest(&mut self, shown: &HashMap<MessageId, usize>) {
-        if self.numbering.last == 0 || !self.record.background {
+        if !self.record.background {
             return;
         }
         for message in self.messages.clone() {

@@ -4,15 +4,12 @@ The request comes on standard input: four bytes of length, then JSON. The result
 tool never sees as standard input or output, so that nothing it prints can be taken for a result.
 """
 
+# What only some tools need is imported where it is needed: a start is most of what a call costs.
 import ast
-import asyncio
-import inspect
 import json
-import linecache
 import os
 import socket
 import sys
-import traceback
 import types
 import typing
 
@@ -285,6 +282,15 @@ def plain(value, depth=0):
     return str(value)
 
 
+def parameters_of(function):
+    code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
+    if code is not None:
+        return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    import inspect
+
+    return list(inspect.signature(function).parameters)
+
+
 def call(request):
     source, name = request["source"], request["name"]
     module = types.ModuleType("tool")
@@ -303,7 +309,7 @@ def call(request):
         if pydantic_is_wanted:
             pydantic()
     file = f"<{name}>"
-    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    SOURCES[file] = source
     tree = ast.parse(source, file)
     functions = [each.name for each in tree.body if isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef))]
     exec(compile(tree, file, "exec", dont_inherit=True), space)
@@ -317,14 +323,15 @@ def call(request):
     else:
         hints = hints_of(function)
         arguments = {given: convert(value, hints.get(given)) for given, value in arguments.items()}
-    takes = inspect.signature(function).parameters
+    takes = parameters_of(function)
     agent = AgentState(request["agent"]) if request["agent"] else None
     if "agent_state" in takes:
         arguments["agent_state"] = agent
     if "agent_id" in takes:
         arguments["agent_id"] = agent.id if agent else None
     result = function(**arguments)
-    if inspect.isawaitable(result):
+    if hasattr(result, "__await__"):
+        import asyncio
 
         async def awaited():
             return await result
@@ -346,7 +353,7 @@ def script(request):
     if "pydantic" in source:
         pydantic()
     file = "<program>"
-    linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    SOURCES[file] = source
     tree = ast.parse(source, file)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, file, "exec", dont_inherit=True), module.__dict__)
@@ -358,8 +365,17 @@ def script(request):
     return {"value": {"results": results}, "edits": []}
 
 
+#: By the names that tracebacks have for them.
+SOURCES = {}
+
+
 def own_frames(error):
     """The traceback without what is ours."""
+    import linecache
+    import traceback
+
+    for file, source in SOURCES.items():
+        linecache.cache[file] = (len(source), None, source.splitlines(True), file)
     frame = error.__traceback__
     while frame is not None and frame.tb_frame.f_code.co_filename == "<string>":
         frame = frame.tb_next
