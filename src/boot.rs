@@ -110,7 +110,7 @@ pub async fn start(config: Config) -> Result<Running, BootError> {
     };
     let egress =
         Egress::new(egress).map_err(|error| BootError::because("the egress client", error))?;
-    let sandbox = sandbox(&config);
+    let sandbox = sandbox(&config, tool_place(&config.data.path));
     let house = House::new(
         store.clone(),
         providers.clone(),
@@ -242,10 +242,10 @@ fn tool_place(data: &Path) -> PathBuf {
     std::env::temp_dir().join(format!("greenroom-tools-{name}"))
 }
 
-fn sandbox(config: &Config) -> Sandbox {
+fn sandbox(config: &Config, place: PathBuf) -> Sandbox {
     let options = &config.sandbox;
     Sandbox::new(SandboxConfig {
-        place: tool_place(&config.data.path),
+        place,
         isolation: options.isolation,
         network: options.network,
         gate: Gate::new(config.egress.allowed_hosts.clone()),
@@ -383,9 +383,11 @@ fn tell_of(sandbox: &SandboxState) {
     }
 }
 
-/// Whether tools that clients write could be run here, in words.
+/// Whether tools that clients write could be run here, in words. A daemon that runs is not disturbed.
 pub async fn check_sandbox(config: &Config) -> String {
-    sandbox(config).check().await.to_string()
+    let name = format!("greenroom-check-{}", std::process::id());
+    let sandbox = sandbox(config, std::env::temp_dir().join(name));
+    sandbox.check().await.to_string()
 }
 
 fn greet(running: &Running, data: &Path) {

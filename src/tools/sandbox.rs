@@ -148,6 +148,15 @@ struct Inner {
     refused: Mutex<Option<String>>,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.get() {
+            // Only if nothing is left in it, which the next start would remove.
+            let _ = std::fs::remove_dir(place);
+        }
+    }
+}
+
 impl Sandbox {
     pub fn new(config: SandboxConfig) -> Self {
         let most = config.most_at_once.clamp(1, MOST_AT_ONCE);
