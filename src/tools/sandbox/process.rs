@@ -15,10 +15,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// Most bytes of a result.
-const MOST_RESULT: usize = 8 << 20;
+pub(super) const MOST_RESULT: usize = 8 << 20;
 /// What a process may still say when it has ended, or its time is over.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -29,6 +30,8 @@ pub(super) struct Ended {
     pub(super) stdout: String,
     pub(super) stderr: String,
     pub(super) timed_out: bool,
+    /// It sent more than anybody reads, and was killed for that.
+    pub(super) too_much: bool,
     /// The launcher could not become the interpreter.
     pub(super) not_started: bool,
     pub(super) how: ExitStatus,
@@ -84,6 +87,7 @@ impl Process {
         let (out, err) = (child.stdout.take(), child.stderr.take());
         // Ends with the call.
         let mut connections = JoinSet::new();
+        let too_much = Notify::new();
         let talk = async {
             let mut result = Vec::new();
             // One that dies early reads no request: its end tells.
@@ -97,6 +101,10 @@ impl Process {
                 .take(MOST_RESULT as u64 + 1)
                 .read_to_end(&mut result)
                 .await;
+            // It would wait for ever for somebody who reads the rest.
+            if result.len() > MOST_RESULT {
+                too_much.notify_one();
+            }
             result
         };
         let all = async { tokio::join!(talk, keep(out, output), keep(err, output)) };
@@ -105,6 +113,10 @@ impl Process {
         let ended = tokio::time::timeout(timeout, async {
             tokio::select! {
                 how = child.wait() => how,
+                () = too_much.notified() => {
+                    child.start_kill()?;
+                    child.wait().await
+                }
                 parts = &mut all => {
                     told = Some(parts);
                     child.wait().await
@@ -122,7 +134,8 @@ impl Process {
             told = tokio::time::timeout(LAST_WORDS, &mut all).await.ok();
         }
         let (result, stdout, stderr) = told.unwrap_or_default();
-        let answer = (result.len() <= MOST_RESULT)
+        let too_much = result.len() > MOST_RESULT;
+        let answer = (!too_much)
             .then(|| serde_json::from_slice(&result).ok())
             .flatten();
         Ok(Ended {
@@ -130,6 +143,7 @@ impl Process {
             stdout: text(stdout),
             stderr: text(stderr),
             timed_out,
+            too_much,
             not_started: how.code() == Some(i32::from(launcher::FAILED)),
             how,
         })

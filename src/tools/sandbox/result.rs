@@ -1,6 +1,6 @@
 //! What came of a call: the value or the error that its source gave, or how its process ended.
 
-use super::process::Ended;
+use super::process::{Ended, MOST_RESULT};
 use super::{Network, SandboxConfig, refused};
 use crate::domain::memory::{Edit, EditKind};
 use crate::domain::tool::{ToolFailure, ToolResult};
@@ -81,6 +81,10 @@ impl Ended {
                 let text = format!("it did not end within {} s", config.timeout.as_secs());
                 ToolFailure::new("TimeoutError", text)
             }
+            None if self.too_much => ToolFailure::new(
+                "ValueError",
+                format!("its result is longer than {} MiB", MOST_RESULT >> 20),
+            ),
             None if self.not_started => refused(complaint),
             None => ToolFailure::new(
                 "ProcessError",
